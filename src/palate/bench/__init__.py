@@ -1,0 +1,1 @@
+"""A grid of cells, manifests, leaderboard, report."""

@@ -1,0 +1,1 @@
+"""What does the score mean as a probability? Calibrators behind one contract, and the measures that judge them."""

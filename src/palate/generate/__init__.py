@@ -1,0 +1,1 @@
+"""What next, by semantic id?"""

@@ -1,0 +1,1 @@
+"""What do neighbours say?"""

@@ -1,0 +1,1 @@
+"""Simulate a life, ask about it, measure what a memory recalls."""

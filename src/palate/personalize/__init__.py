@@ -1,0 +1,1 @@
+"""Make a language model speak to this user."""

@@ -1,0 +1,1 @@
+"""Item content to vectors, codes and tokens."""

@@ -1,0 +1,1 @@
+"""One file per system: the paper's claim at a reduced size."""

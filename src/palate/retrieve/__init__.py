@@ -1,0 +1,1 @@
+"""Find it by sound, picture or words."""

@@ -1,0 +1,1 @@
+"""The contract batteries, usable by outsiders in one line."""

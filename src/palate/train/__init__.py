@@ -1,0 +1,1 @@
+"""The one training loop: seeds, checkpoints, exact resume, early stopping, progress, trackers, torchrun."""
