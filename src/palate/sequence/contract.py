@@ -29,7 +29,8 @@ class NextItemModel(nn.Module, ABC):
 
     Shapes:
         score: histories int64 ``[B, L]`` right-padded with 0, lengths ``[B]`` -> scores float32 ``[B, V + 1]``;
-            column 0 (padding) is ``-inf``. Higher is better; scores are not probabilities.
+            column 0 (padding) is ``-inf``. Higher is better; scores are not probabilities. An empty history has a
+            defined answer (for example the most popular items first).
     """
 
     Config: ClassVar[type[ModelConfig]]
@@ -42,7 +43,7 @@ class NextItemModel(nn.Module, ABC):
 
     @abstractmethod
     def score(self, items: Tensor, lengths: Tensor) -> Tensor:
-        """Return the scores of all items, ``[B, V + 1]``, with ``-inf`` in column 0. An empty history has a defined answer."""
+        """Return the scores of all items, ``[B, V + 1]``, with ``-inf`` in column 0."""
 
     def loss(self, batch: SequenceBatch) -> Tensor:
         """Return the training loss of a batch, a scalar."""
