@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import ClassVar
 
 import torch.nn.functional as functional
@@ -18,8 +19,9 @@ class Ranker(nn.Module, ABC):
     """A model that gives one logit per row; the probability is its sigmoid.
 
     A subclass sets ``Config`` (a frozen :class:`~palate.config.ModelConfig`), is built from a
-    :class:`~palate.data.features.FeatureSpec` and its config, and writes ``forward``. The loop, calibration,
-    saving, serving and export belong to the toolkit.
+    :class:`~palate.data.features.FeatureSpec`, its config and, where the spec has vector fields, the pretrained
+    matrices by field name, and writes ``forward``. The loop, calibration, saving, serving and export belong to
+    the toolkit.
 
     Shapes:
         forward: ``RankBatch`` of ``B`` rows -> logits float32 ``[B]``.
@@ -28,7 +30,7 @@ class Ranker(nn.Module, ABC):
 
     Config: ClassVar[type[ModelConfig]]
 
-    def __init__(self, spec: FeatureSpec, config: ModelConfig) -> None:
+    def __init__(self, spec: FeatureSpec, config: ModelConfig, *, vectors: Mapping[str, Tensor] | None = None) -> None:
         super().__init__()
         self.spec = spec
         self.config = config

@@ -25,7 +25,8 @@ class NextItemModel(nn.Module, ABC):
     """A model that scores every item of the catalogue after a history.
 
     Built from ``num_items`` and its config. Models that learn by gradient write ``loss``; models that count
-    write ``count`` (one pass over the log) and say ``learns_by = "counting"``.
+    write ``count`` (one pass over the log) and say ``learns_by = "counting"``. ``personalised = False`` says that
+    every history gets the same list.
 
     Shapes:
         score: histories int64 ``[B, L]`` right-padded with 0, lengths ``[B]`` -> scores float32 ``[B, V + 1]``;
@@ -35,6 +36,7 @@ class NextItemModel(nn.Module, ABC):
 
     Config: ClassVar[type[ModelConfig]]
     learns_by: ClassVar[str] = "gradient"
+    personalised: ClassVar[bool] = True
 
     def __init__(self, num_items: int, config: ModelConfig) -> None:
         super().__init__()
