@@ -21,7 +21,7 @@ from typing import Any, Literal, TypeVar, get_args
 
 from palate.errors import ConfigError, UnknownNameError
 
-__all__ = ["Component", "Kind", "Status", "components", "find", "names", "register"]
+__all__ = ["Component", "Kind", "Status", "components", "find", "models", "names", "register"]
 
 Kind = Literal[
     "ranker",
@@ -122,6 +122,16 @@ def components(pattern: str = "*", *kinds: Kind) -> list[Component]:
         _load(kind)
     found = [c for c in _components.values() if c.kind in wanted and fnmatch.fnmatchcase(c.name, pattern)]
     return sorted(found, key=lambda component: (component.kind, component.name))
+
+
+def models(pattern: str = "*") -> list[str]:
+    """Return the names of the models that ``palate.fit`` takes: rankers and next-item models.
+
+    Example:
+        >>> models("qnn-alpha")
+        ['qnn-alpha']
+    """
+    return sorted(component.name for component in components(pattern, "ranker", "next-item"))
 
 
 def find(kind: Kind, name: str) -> Component:
