@@ -4,6 +4,7 @@ Layout of a saved folder::
 
     palate.json          what it is: kind, name, format version, and the SHA-256 of every other file
     NAME.safetensors     tensors
+    NAME.parquet         tables
     NAME.json            documents
 
 Writing fills a hidden sibling folder, flushes it to disk and renames it, so that a reader sees the old thing or
@@ -29,9 +30,10 @@ from palate.errors import SavedFolderError
 
 if TYPE_CHECKING:
     import numpy as np
+    import polars as pl
     import torch
 
-__all__ = ["FORMAT", "SavedFolder", "load_folder", "save_folder", "write_json", "writing_folder"]
+__all__ = ["FORMAT", "SavedFolder", "load_folder", "restore_folder", "save_folder", "write_json", "writing_folder"]
 
 FORMAT = 1
 MANIFEST = "palate.json"
@@ -62,6 +64,16 @@ class SavedFolder:
 
         return load_file(self.file(f"{name}.safetensors"))
 
+    def frame(self, name: str) -> pl.DataFrame:
+        """Return the table of ``NAME.parquet``."""
+        import polars as pl
+
+        return pl.read_parquet(self.file(f"{name}.parquet"))
+
+    def has(self, file: str) -> bool:
+        """Say whether the folder has a part of that full file name."""
+        return (self.path / file).is_file()
+
     def file(self, name: str) -> Path:
         """Return the path of a part.
 
@@ -84,6 +96,7 @@ def save_folder(
     documents: Mapping[str, Any] | None = None,
     tensors: Mapping[str, Mapping[str, torch.Tensor]] | None = None,
     arrays: Mapping[str, Mapping[str, np.ndarray[Any, Any]]] | None = None,
+    frames: Mapping[str, pl.DataFrame] | None = None,
     texts: Mapping[str, str] | None = None,
     facts: Mapping[str, Any] | None = None,
 ) -> Path:
@@ -96,6 +109,7 @@ def save_folder(
         documents: JSON documents by name.
         tensors: Groups of torch tensors by file name.
         arrays: Groups of numpy arrays by file name.
+        frames: Polars tables by name, written as Parquet.
         texts: Text files by full file name (a card, a notice).
         facts: Short facts to keep in the manifest.
     """
@@ -113,6 +127,8 @@ def save_folder(
             from safetensors.numpy import save_file as save_arrays
 
             save_arrays(dict(array_group), folder / f"{part}.safetensors")
+        for part, frame in (frames or {}).items():
+            frame.write_parquet(folder / f"{part}.parquet", compression="zstd")
         for part, text in (texts or {}).items():
             (folder / part).write_text(text, encoding="utf-8")
         manifest = {
@@ -155,7 +171,7 @@ def load_folder(path: str | Path, *, kind: str | None = None, verify: bool = Tru
             kind, or was written by a newer format.
     """
     target = Path(path).absolute()
-    _restore(target)
+    restore_folder(target)
     if not target.exists():
         raise SavedFolderError(f"{path} does not exist.", remedy="Check the path, or save something there first.")
     manifest_file = target / MANIFEST
@@ -252,8 +268,9 @@ def _swap(scratch: Path, target: Path) -> None:
     shutil.rmtree(backup, ignore_errors=True)
 
 
-def _restore(target: Path) -> None:
-    """Undo a replacement that was cut between its two renames."""
+def restore_folder(path: str | Path) -> None:
+    """Put the previous folder back when a replacement was cut between its two renames; otherwise do nothing."""
+    target = Path(path).absolute()
     backup = _backup(target)
     if backup.exists() and not target.exists():
         backup.rename(target)
