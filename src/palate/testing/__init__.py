@@ -1,1 +1,21 @@
-"""The contract batteries, usable by outsiders in one line."""
+"""The contract batteries: one line holds a component to every law of its kind.
+
+from palate.testing import check_ranker
+print(check_ranker(MyRanker))
+"""
+
+from __future__ import annotations
+
+from palate.testing.battery import Battery, BatteryReport, NotApplicable
+from palate.testing.calibrators import check_calibrator
+from palate.testing.next_item import check_next_item_model
+from palate.testing.rankers import check_ranker
+
+__all__ = [
+    "Battery",
+    "BatteryReport",
+    "NotApplicable",
+    "check_calibrator",
+    "check_next_item_model",
+    "check_ranker",
+]

@@ -106,6 +106,7 @@ def check_ranker(ranker: str | type[Ranker], **settings: Any) -> BatteryReport:
     return RANKER_LAWS.require(RankerCase(build, factory.Config), name)
 
 
+@torch.enable_grad()
 def _train(model: Ranker, batch: RankBatch, steps: int, learning_rate: float = 0.01) -> list[Tensor]:
     """Take Adam steps and return, per parameter, the largest gradient magnitude that was seen."""
     model.train()
@@ -203,11 +204,14 @@ def labels_do_not_reach_the_score(case: RankerCase) -> None:
 @RANKER_LAWS.law
 def padding_has_no_influence(case: RankerCase) -> None:
     model, batch = _warm(case, every_kind=True)
+    longer = [f.replace(length=f.length + 2) if f.kind == "sequence" else f for f in model.spec.fields]
+    wide = case.build(FeatureSpec(fields=tuple(longer))).eval()
+    wide.load_state_dict(model.state_dict())
     pads = [spec.offset for spec in model.spec.of_kind("sequence")]
-    longer = tuple(functional.pad(s, (2, 0), value=pad) for s, pad in zip(batch.sequences, pads, strict=True))
-    padded = RankBatch(ids=batch.ids, numeric=batch.numeric, sequences=longer, vectors=batch.vectors)
+    sequences = tuple(functional.pad(s, (2, 0), value=pad) for s, pad in zip(batch.sequences, pads, strict=True))
+    padded = RankBatch(ids=batch.ids, numeric=batch.numeric, sequences=sequences, vectors=batch.vectors)
     with torch.no_grad():
-        _close(model(padded), model(batch))
+        _close(wide(padded), model(batch))
 
 
 @RANKER_LAWS.law
