@@ -33,7 +33,16 @@ if TYPE_CHECKING:
     import polars as pl
     import torch
 
-__all__ = ["FORMAT", "SavedFolder", "load_folder", "restore_folder", "save_folder", "write_json", "writing_folder"]
+__all__ = [
+    "FORMAT",
+    "SavedFolder",
+    "load_folder",
+    "restore_folder",
+    "save_folder",
+    "write_json",
+    "write_manifest",
+    "writing_folder",
+]
 
 FORMAT = 1
 MANIFEST = "palate.json"
@@ -131,15 +140,18 @@ def save_folder(
             frame.write_parquet(folder / f"{part}.parquet", compression="zstd")
         for part, text in (texts or {}).items():
             (folder / part).write_text(text, encoding="utf-8")
-        manifest = {
-            "format": FORMAT,
-            "kind": kind,
-            "name": name,
-            "facts": dict(facts or {}),
-            "files": _hashes(folder),
-        }
-        (folder / MANIFEST).write_text(_dumps(manifest), encoding="utf-8")
+        write_manifest(folder, kind=kind, name=name, facts=facts)
     return Path(path)
+
+
+def write_manifest(folder: Path, *, kind: str, name: str, facts: Mapping[str, Any] | None = None) -> None:
+    """Write ``palate.json`` over the files that ``folder`` holds: the last step of filling a saved folder by hand.
+
+    :func:`save_folder` does this itself. Use it inside :func:`writing_folder` for parts that are written piece by
+    piece, such as memory maps.
+    """
+    manifest = {"format": FORMAT, "kind": kind, "name": name, "facts": dict(facts or {}), "files": _hashes(folder)}
+    (folder / MANIFEST).write_text(_dumps(manifest), encoding="utf-8")
 
 
 @contextmanager

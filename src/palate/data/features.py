@@ -29,7 +29,8 @@ class FieldSpec(Config):
         name: Column it comes from.
         kind: ``categorical`` (one id), ``numeric`` (one float), ``sequence`` (padded ids, pooled by a masked sum)
             or ``vector`` (an id that looks up a frozen, pretrained vector).
-        size: Number of ids, PAD and OOV included (0 for numeric fields).
+        size: Number of ids, PAD and OOV included (0 for numeric fields); of a vector field, the rows of its matrix,
+            which is not part of the fused table.
         offset: First row in the fused table (0 for numeric fields). A field with ``shares`` has the other's offset.
         length: Padded length of a sequence (0 otherwise).
         dimensions: Width of the pretrained vector (0 otherwise).
@@ -56,7 +57,7 @@ class FeatureSpec(Config):
     @property
     def num_ids(self) -> int:
         """Rows of the fused embedding table."""
-        return sum(f.size for f in self.fields if f.shares is None)
+        return sum(f.size for f in self.of_kind("categorical", "sequence") if f.shares is None)
 
     @property
     def num_fields(self) -> int:
