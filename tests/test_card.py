@@ -10,7 +10,8 @@ DATA = DataFacts(
 CARD = Card(
     model="fm", task="rank", palate="0.1", seed=3, settings={"embedding_size": 4}, training={}, data=DATA,
     protocol="Rows of the last tenth of time.", metrics=(MetricFacts(name="auc", value=0.7, low=0.6, high=0.8,
-    part="test", cases=100, skipped=2),), cost=CostFacts(training_seconds=1.5, epochs=2, parameters=1000, megabytes=0.1),
+    part="test", cases=100, skipped=2),),
+    cost=CostFacts(training_seconds=1.5, epochs=2, parameters=1000, megabytes=0.1),
     limits=("Ten rows.",),
 )  # fmt: skip
 

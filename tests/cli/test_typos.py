@@ -1,0 +1,114 @@
+"""Two hundred misspelt options, config keys and body fields: all refused, each with the right word as a suggestion."""
+
+import importlib
+import inspect
+import random
+
+import pytest
+from cyclopts import App
+
+from palate.cli.app import _COMMANDS, run
+from palate.config import Config
+from palate.errors import ConfigError
+from palate.registry import components
+from palate.serve import bodies
+
+
+def misspell(word, draw):
+    """Drop, double or swap one letter inside the word."""
+    place = draw.randrange(1, len(word) - 1)
+    kind = draw.choice(["drop", "double", "swap"])
+    if kind == "drop":
+        return word[:place] + word[place + 1 :]
+    if kind == "double":
+        return word[:place] + word[place] + word[place:]
+    return word[: place - 1] + word[place] + word[place - 1] + word[place + 1 :]
+
+
+def some_typos(words, count, seed):
+    draw, found = random.Random(seed), []
+    usable = [entry for entry in words if len(entry[-1]) >= 4]
+    while len(found) < count:
+        *where, word = draw.choice(usable)
+        wrong = misspell(word, draw)
+        if wrong not in {entry[-1] for entry in words if entry[:-1] == tuple(where)}:
+            found.append((*where, word, wrong))
+    return found
+
+
+def options():
+    """Return (command words, option) of the whole command line."""
+    found = []
+
+    def collect(words, function):
+        parameters = inspect.signature(function).parameters.values()
+        names = [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
+        found.extend((words, name.replace("_", "-")) for name in names)
+
+    for name, (place, _) in _COMMANDS.items():
+        module, attribute = place.split(":")
+        target = getattr(importlib.import_module(module), attribute)
+        if isinstance(target, App):
+            for sub in target:
+                if not sub.startswith("-"):
+                    collect((name, sub), target[sub].default_command)
+        else:
+            collect((name,), target)
+    return found
+
+
+def required(words):
+    """Return values for the positional arguments of a command, so that only the option is wrong."""
+    name = words[0]
+    module, attribute = _COMMANDS[name][0].split(":")
+    target = getattr(importlib.import_module(module), attribute)
+    function = target[words[1]].default_command if isinstance(target, App) else target
+    parameters = inspect.signature(function).parameters.values()
+    positional = [p for p in parameters if p.kind is not p.KEYWORD_ONLY and p.default is p.empty]
+    return ["x"] * len(positional)
+
+
+@pytest.mark.parametrize(("words", "option", "wrong"), some_typos(options(), 80, seed=0))
+def test_options(words, option, wrong, capsys):
+    code = run([*words, *required(words), f"--{wrong}=1"])
+    said = capsys.readouterr().err
+    assert code == 2, said
+    assert f"--{wrong}" in said
+    assert "Did you mean" in said
+    assert f"--{option}" in said
+
+
+def config_keys():
+    configs = {component.factory.Config for component in components() if hasattr(component.factory, "Config")}
+    from palate.data.feature_plan import FeaturePlan, FieldPlan
+    from palate.train.contract import TrainConfig
+
+    known = [*sorted(configs, key=lambda config: config.__name__), TrainConfig, FeaturePlan, FieldPlan]
+    return [(config, key) for config in known for key in config.model_fields]
+
+
+@pytest.mark.parametrize(("config", "key", "wrong"), some_typos(config_keys(), 80, seed=1))
+def test_config_keys(config, key, wrong):
+    with pytest.raises(ConfigError, match=f'has no setting "{wrong}"') as refused:
+        config(**{wrong: 1})
+    assert f'"{key}"' in str(refused.value)
+
+
+def body_fields():
+    found = [getattr(bodies, name) for name in ("ScoreBody", "RecommendBody")]
+    assert all(issubclass(body, Config) for body in found)
+    return [(body, key) for body in found for key in body.model_fields]
+
+
+@pytest.mark.parametrize(("body", "key", "wrong"), some_typos(body_fields(), 40, seed=2))
+def test_body_fields(body, key, wrong):
+    with pytest.raises(ConfigError, match=f'has no setting "{wrong}"') as refused:
+        body.model_validate({wrong: 1})
+    assert f'"{key}"' in str(refused.value)
+
+
+def test_commands(capsys):
+    for name in _COMMANDS:
+        wrong = misspell(name, random.Random(name)) if len(name) > 3 else f"{name}x"
+        assert run([wrong]) == 2
+        assert f'Did you mean "{name}"' in capsys.readouterr().err
