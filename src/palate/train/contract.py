@@ -56,8 +56,11 @@ class TrainConfig(Config):
         net_l2: The same over all other weights.
         table_update: How embedding tables are updated: ``dense`` (reference Adam on every row), ``lazy`` (Adam on
             the rows of the batch only) or ``rowwise`` (row-wise Adagrad on the rows of the batch).
+        table_learning_rate: Rate of the embedding tables where it differs from ``learning_rate``; falls with it.
         precision: ``float32``, or ``bf16`` for autocast in the linear layers.
         seed: Seed of weights, order and dropout.
+        log_every: Hand the loss, the norm of the gradient and the rate to the tracker every so many steps (0: only
+            once per epoch).
         checkpoint_every: Write a checkpoint every so many steps (0: at the end of each epoch only).
         keep_checkpoints: How many checkpoints stay on disk.
     """
@@ -74,7 +77,9 @@ class TrainConfig(Config):
     embedding_l2: float = Field(0.0, ge=0)
     net_l2: float = Field(0.0, ge=0)
     table_update: Literal["dense", "lazy", "rowwise"] = "dense"
+    table_learning_rate: float | None = Field(None, gt=0)
     precision: Literal["float32", "bf16"] = "float32"
     seed: int = 0
+    log_every: int = Field(100, ge=0)
     checkpoint_every: int = Field(0, ge=0)
     keep_checkpoints: int = Field(2, ge=1)

@@ -1,0 +1,68 @@
+"""Gradients of embedding tables as (ids, rows): only what a batch touched, duplicates summed."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+__all__ = ["RowGradient", "row_gradient", "sum_rows"]
+
+
+class RowGradient(NamedTuple):
+    """The gradient of a table: ``ids`` int64 ``[U]``, distinct and ascending, and ``rows`` ``[U, D]``."""
+
+    ids: Tensor
+    rows: Tensor
+
+
+def sum_rows(ids: Tensor, rows: Tensor, num_rows: int) -> RowGradient:
+    """Sum the rows that share an id.
+
+    ``out[u] = sum_{n: ids[n] = u} rows[n]``, the terms of one id added in the order in which they stand, whatever
+    the number of threads.
+
+    On a CPU each id is packed with its position into one integer, so that a single vectorised sort of plain
+    integers gives the distinct ids and the order at once; this is several times faster than the coalescing of a
+    sparse tensor.
+
+    Args:
+        ids: Row of the table for each gradient row, in ``[0, num_rows)``.
+        rows: The gradient rows.
+        num_rows: Height of the table.
+
+    Shapes:
+        ids: int64 ``[N]``; rows: ``[N, D]``; returns ``[U]`` and ``[U, D]`` with ``U <= N``.
+
+    Example:
+        >>> sum_rows(torch.tensor([4, 1, 4]), torch.tensor([[1.0], [2.0], [3.0]]), 5).rows.tolist()
+        [[2.0], [4.0]]
+    """
+    if ids.numel() == 0:
+        return RowGradient(ids, rows)
+    count = ids.numel()
+    shift = (count - 1).bit_length()
+    if ids.device.type == "cpu" and (num_rows - 1).bit_length() + shift <= 63:
+        packed = (ids << shift).bitwise_or_(torch.arange(count))
+        packed.numpy().sort()
+        order = packed & ((1 << shift) - 1)
+        ascending = packed >> shift
+    else:
+        ascending, order = torch.sort(ids, stable=True)
+    distinct, repeats = torch.unique_consecutive(ascending, return_counts=True)
+    starts = repeats.cumsum(0).sub_(repeats)
+    return RowGradient(distinct, functional.embedding_bag(order, rows, starts, mode="sum"))
+
+
+def row_gradient(gradient: Tensor) -> RowGradient:
+    """Return the gradient of a table by rows, from a sparse tensor or a dense one (then its rows that are not zero).
+
+    Shapes:
+        gradient: ``[V, D]``, sparse (coalesced or not) or dense.
+    """
+    if gradient.is_sparse:
+        return sum_rows(gradient._indices()[0], gradient._values(), gradient.shape[0])
+    ids = gradient.ne(0).any(dim=1).nonzero().view(-1)
+    return RowGradient(ids, gradient.index_select(0, ids))
