@@ -55,21 +55,21 @@ class Gate:
         if self._inside >= self._room:
             raise BusyError(f"{self._inside} requests are waiting already.", remedy="Try again in a second.")
         self._inside += 1
-        future = asyncio.get_running_loop().run_in_executor(self._pool, call)
+        loop = asyncio.get_running_loop()
+        call_done = self._pool.submit(call)
         # The place is free when the call has ended, not when its client stopped waiting: a slow model
         # must not be given ever more work.
-        future.add_done_callback(self._leave)
+        call_done.add_done_callback(lambda _: loop.call_soon_threadsafe(self._leave))
         try:
-            return await asyncio.wait_for(asyncio.shield(future), self._seconds)
+            return await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(call_done)), self._seconds)
         except TimeoutError:
-            future.cancel()
-            raise TooSlowError(
-                f"No answer within {self._seconds:g} s.", remedy="Ask for fewer rows or items."
-            ) from None
+            call_done.cancel()  # only what has not started can still be dropped
+            remedy = "Ask for fewer rows or items."
+            raise TooSlowError(f"No answer within {self._seconds:g} s.", remedy=remedy) from None
 
     def close(self) -> None:
         """Stop the threads; calls that wait are dropped."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _leave(self, _: object) -> None:
+    def _leave(self) -> None:
         self._inside -= 1
