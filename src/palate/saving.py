@@ -128,10 +128,7 @@ def save_folder(
         for part, group in (tensors or {}).items():
             from safetensors.torch import save_file
 
-            save_file(
-                {key: value.detach().contiguous().cpu() for key, value in group.items()},
-                folder / f"{part}.safetensors",
-            )
+            save_file(_separate(group), folder / f"{part}.safetensors")
         for part, array_group in (arrays or {}).items():
             from safetensors.numpy import save_file as save_arrays
 
@@ -235,6 +232,18 @@ def write_json(path: str | Path, document: Any) -> None:
         scratch.unlink(missing_ok=True)
 
 
+def _separate(group: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return contiguous tensors on the CPU that share no memory (tied weights do), as safetensors asks."""
+    parts: dict[str, torch.Tensor] = {}
+    seen: set[int] = set()
+    for key, value in group.items():
+        tensor = value.detach().contiguous().cpu()
+        place = tensor.untyped_storage().data_ptr()
+        parts[key] = tensor.clone() if place in seen else tensor
+        seen.add(place)
+    return parts
+
+
 def _dumps(document: Any) -> str:
     return json.dumps(_finite(document), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
@@ -260,11 +269,15 @@ def _sha256(file: Path) -> str:
 
 def _flush(folder: Path) -> None:
     for file in [*folder.rglob("*"), folder]:
-        descriptor = os.open(file, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        _sync(file)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _backup(target: Path) -> Path:
@@ -273,10 +286,16 @@ def _backup(target: Path) -> Path:
 
 def _swap(scratch: Path, target: Path) -> None:
     backup = _backup(target)
-    if target.exists():
-        shutil.rmtree(backup, ignore_errors=True)
-        target.rename(backup)
-    scratch.rename(target)
+    try:
+        if target.exists():
+            shutil.rmtree(backup, ignore_errors=True)
+            target.rename(backup)
+        scratch.rename(target)
+    except BaseException:
+        restore_folder(target)
+        raise
+    # The new name must be on disk before the previous folder goes.
+    _sync(target.parent)
     shutil.rmtree(backup, ignore_errors=True)
 
 
