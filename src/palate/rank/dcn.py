@@ -1,0 +1,95 @@
+"""Deep & Cross Network: a cheap cross layer that raises the degree by one, beside a tower."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import torch
+from pydantic import Field, PositiveInt
+from torch import Tensor, nn
+
+from palate.config import ModelConfig
+from palate.data.features import FeatureSpec, RankBatch
+from palate.rank.contract import Ranker
+from palate.rank.embedding import FieldEmbedding
+from palate.rank.interactions import CrossNet
+from palate.rank.layers import MLP, init_linear
+from palate.registry import register
+
+__all__ = ["DCN", "DCNConfig"]
+
+
+class DCNConfig(ModelConfig):
+    """Settings of :class:`DCN`; ``base`` is the one of the BARS benchmark on Criteo.
+
+    Attributes:
+        embedding_size: Width ``D`` of every field's vector.
+        num_layers: Number of cross layers; the cross part is of degree ``num_layers + 1``.
+        hidden: Widths of the tower; empty for the cross network alone.
+        dropout: Share of hidden units zeroed in training.
+        batch_norm: Normalise before each activation of the tower.
+    """
+
+    sizes: ClassVar = {
+        "tiny": {"embedding_size": 8, "hidden": (64, 32)},
+        "small": {},
+        "base": {"num_layers": 4, "hidden": (1000,) * 5, "dropout": 0.2},
+    }
+
+    embedding_size: int = Field(16, ge=1)
+    num_layers: int = Field(3, ge=1)
+    hidden: tuple[PositiveInt, ...] = (400, 400, 400)
+    dropout: float = Field(0.1, ge=0, lt=1)
+    batch_norm: bool = False
+
+
+@register("ranker", "dcn", source='Wang et al., "Deep & Cross Network for Ad Click Predictions", ADKDD 2017')
+class DCN(Ranker):
+    r"""Cross network with one vector per layer, and a tower in parallel.
+
+    .. math::
+        x_{l+1} &= x_0\,(w_l^\top x_l) + b_l + x_l, \qquad x_0 = [e_1; \dots; e_F] \\
+        z &= w^\top [x_L; \mathrm{MLP}(x_0)] + b
+
+    A layer costs ``2 d`` parameters, and every ``x_l`` is ``x_0`` times a number plus a constant: very light, and
+    weak. :class:`~palate.rank.dcnv2.DCNv2` gives each layer a matrix and is better wherever it can be afforded.
+
+    Args:
+        spec: The fields.
+        config: Settings.
+        vectors: Pretrained matrices of the ``vector`` fields, by name.
+
+    Shapes:
+        forward: :class:`RankBatch` of ``B`` rows -> logits float32 ``[B]``.
+
+    Example:
+        >>> model = DCN(FeatureSpec.from_sizes(user=10, item=20), DCNConfig.sized("tiny"))
+        >>> model(RankBatch(ids=torch.tensor([[1, 11], [2, 12]]))).shape
+        torch.Size([2])
+
+    Source:
+        Wang, Fu, Fu, Wang, "Deep & Cross Network for Ad Click Predictions", ADKDD 2017.
+    """
+
+    Config: ClassVar[type[ModelConfig]] = DCNConfig
+
+    def __init__(self, spec: FeatureSpec, config: DCNConfig, *, vectors: Mapping[str, Tensor] | None = None) -> None:
+        super().__init__(spec, config)
+        width = spec.num_fields * config.embedding_size
+        self.embedding = FieldEmbedding(spec, config.embedding_size, vectors=vectors)
+        self.cross = CrossNet(width, config.num_layers)
+        self.tower: MLP | None = None
+        if config.hidden:
+            self.tower = MLP(width, config.hidden, dropout=config.dropout, batch_norm=config.batch_norm)
+        self.head = nn.Linear(width + (config.hidden[-1] if config.hidden else 0), 1)
+        init_linear(self.head)
+
+    def forward(self, batch: RankBatch) -> Tensor:
+        """Return logits ``[B]``."""
+        x_0 = self.embedding(batch).flatten(1)
+        out = self.cross(x_0)
+        if self.tower is not None:
+            out = torch.cat([out, self.tower(x_0)], dim=1)
+        logits: Tensor = self.head(out).squeeze(-1)
+        return logits

@@ -1,0 +1,90 @@
+"""DeepFM: a factorisation machine and a tower that share one set of embeddings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from pydantic import Field, PositiveInt
+from torch import Tensor
+
+from palate.config import ModelConfig
+from palate.data.features import FeatureSpec, RankBatch
+from palate.rank.contract import Ranker
+from palate.rank.embedding import FieldEmbedding, LinearTerm
+from palate.rank.interactions import fm_second_order
+from palate.rank.layers import MLP
+from palate.registry import register
+
+__all__ = ["DeepFM", "DeepFMConfig"]
+
+
+class DeepFMConfig(ModelConfig):
+    """Settings of :class:`DeepFM`; ``base`` is the one of the BARS benchmark on Criteo.
+
+    Attributes:
+        embedding_size: Width ``D`` of every field's vector.
+        hidden: Widths of the tower.
+        dropout: Share of hidden units zeroed in training.
+        batch_norm: Normalise before each activation of the tower.
+    """
+
+    sizes: ClassVar = {
+        "tiny": {"embedding_size": 8, "hidden": (64, 32)},
+        "small": {},
+        "base": {"hidden": (1000,) * 5, "dropout": 0.2},
+    }
+
+    embedding_size: int = Field(16, ge=1)
+    hidden: tuple[PositiveInt, ...] = Field((400, 400, 400), min_length=1)
+    dropout: float = Field(0.1, ge=0, lt=1)
+    batch_norm: bool = False
+
+
+@register("ranker", "deepfm", source='Guo et al., "DeepFM", IJCAI 2017')
+class DeepFM(Ranker):
+    r"""Factorisation machine plus deep network over the same embeddings.
+
+    .. math:: z = \mathrm{LR}(x) + \sum_{f<g} \langle e_f, e_g\rangle + \mathrm{MLP}([e_1; \dots; e_F])
+
+    The robust first choice: cheap, hard to break, few settings. Where the last tenth of a point counts, compare
+    it with ``dcnv2`` and ``qnn-alpha``.
+
+    Args:
+        spec: The fields.
+        config: Settings.
+        vectors: Pretrained matrices of the ``vector`` fields, by name.
+
+    Shapes:
+        forward: :class:`RankBatch` of ``B`` rows -> logits float32 ``[B]``.
+
+    Example:
+        >>> import torch
+        >>> model = DeepFM(FeatureSpec.from_sizes(user=10, item=20), DeepFMConfig.sized("tiny"))
+        >>> model(RankBatch(ids=torch.tensor([[1, 11], [2, 12]]))).shape
+        torch.Size([2])
+
+    Source:
+        Guo, Tang, Ye, Li, He, "DeepFM: A Factorization-Machine based Neural Network for CTR Prediction", IJCAI 2017.
+    """
+
+    Config: ClassVar[type[ModelConfig]] = DeepFMConfig
+
+    def __init__(self, spec: FeatureSpec, config: DeepFMConfig, *, vectors: Mapping[str, Tensor] | None = None) -> None:
+        super().__init__(spec, config)
+        self.linear = LinearTerm(spec, vectors=vectors)
+        self.embedding = FieldEmbedding(spec, config.embedding_size, vectors=vectors)
+        self.tower = MLP(
+            spec.num_fields * config.embedding_size,
+            config.hidden,
+            out_features=1,
+            dropout=config.dropout,
+            batch_norm=config.batch_norm,
+        )
+
+    def forward(self, batch: RankBatch) -> Tensor:
+        """Return logits ``[B]``."""
+        fields = self.embedding(batch)
+        deep = self.tower(fields.flatten(1)).squeeze(-1)
+        logits: Tensor = self.linear(batch) + fm_second_order(fields) + deep
+        return logits
