@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, cast
 
 import numpy as np
@@ -33,9 +34,10 @@ class CalibratorCase:
     build: Callable[[], Calibrator]
     factory: type[Calibrator]
 
-    def fitted(self, rows: int = 6000) -> Calibrator:
-        """Return a calibrator fitted on the distorted scores."""
-        scores, labels, context = distorted_scores(rows)
+    @cached_property
+    def fitted(self) -> Calibrator:
+        """A calibrator fitted on the distorted scores; laws only read it."""
+        scores, labels, context = distorted_scores()
         return self.build().fit(scores, labels, self.context(context))
 
     def context(self, values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any] | None:
@@ -91,7 +93,7 @@ def an_unfitted_calibrator_says_so(case: CalibratorCase) -> None:
 @CALIBRATOR_LAWS.law
 def predictions_are_probabilities(case: CalibratorCase) -> None:
     scores, _, context = distorted_scores()
-    predicted = case.fitted().predict(scores, case.context(context))
+    predicted = case.fitted.predict(scores, case.context(context))
     assert predicted.dtype == np.float64
     assert predicted.shape == scores.shape
     assert np.isfinite(predicted).all()
@@ -102,7 +104,7 @@ def predictions_are_probabilities(case: CalibratorCase) -> None:
 @CALIBRATOR_LAWS.law
 def calibration_improves_on_fresh_rows(case: CalibratorCase) -> None:
     scores, labels, context = distorted_scores(seed=1)
-    after = _calibration_error(case.fitted().predict(scores, case.context(context)), labels)
+    after = _calibration_error(case.fitted.predict(scores, case.context(context)), labels)
     before = _calibration_error(scores, labels)
     assert after < 0.6 * before, f"calibration error {before:.4f} before and {after:.4f} after"
 
@@ -122,13 +124,13 @@ def fitting_again_equals_fitting_fresh(case: CalibratorCase) -> None:
     other_scores, other_labels, other_context = distorted_scores(seed=5)
     used = case.build().fit(other_scores, other_labels, case.context(other_context))
     again = used.fit(scores, labels, case.context(context)).predict(scores, case.context(context))
-    assert np.array_equal(again, case.fitted().predict(scores, case.context(context)))
+    assert np.array_equal(again, case.fitted.predict(scores, case.context(context)))
 
 
 @CALIBRATOR_LAWS.law
 def a_subset_predicts_as_the_whole(case: CalibratorCase) -> None:
     scores, _, context = distorted_scores()
-    calibrator = case.fitted()
+    calibrator = case.fitted
     whole = calibrator.predict(scores, case.context(context))
     chosen = np.random.default_rng(3).permutation(len(scores))[:50]
     np.testing.assert_allclose(
@@ -139,14 +141,14 @@ def a_subset_predicts_as_the_whole(case: CalibratorCase) -> None:
 @CALIBRATOR_LAWS.law
 def a_higher_score_never_gets_a_lower_probability_over_bins(case: CalibratorCase) -> None:
     grid = np.linspace(0.05, 0.95, 10)
-    predicted = case.fitted().predict(grid, case.context(np.zeros(10, dtype=np.int64)))
+    predicted = case.fitted.predict(grid, case.context(np.zeros(10, dtype=np.int64)))
     assert predicted[-1] > predicted[0], "the highest score has no higher probability than the lowest"
 
 
 @CALIBRATOR_LAWS.law
 def state_carries_all_that_was_learned(case: CalibratorCase) -> None:
     scores, _, context = distorted_scores()
-    calibrator = case.fitted()
+    calibrator = case.fitted
     document, arrays = calibrator.state()
     import json
 
@@ -161,7 +163,7 @@ def nan_and_wrong_lengths_are_refused(case: CalibratorCase) -> None:
     spoiled = scores.copy()
     spoiled[7] = np.nan
     refuses(DataError, "", lambda: case.build().fit(spoiled, labels, case.context(context)))
-    refuses(DataError, "", lambda: case.fitted().predict(spoiled, case.context(context)))
+    refuses(DataError, "", lambda: case.fitted.predict(spoiled, case.context(context)))
     refuses(DataError, "", lambda: case.build().fit(scores, labels[:-1], case.context(context)))
     refuses(DataError, "", lambda: case.build().fit(scores, labels + 0.5, case.context(context)))
 
@@ -193,5 +195,5 @@ def zero_weights_are_as_absent_rows(case: CalibratorCase) -> None:
 
 @CALIBRATOR_LAWS.law
 def an_unseen_context_has_a_defined_answer(case: CalibratorCase) -> None:
-    predicted = case.fitted().predict([0.2, 0.8], case.context(np.array([99, 99])))
+    predicted = case.fitted.predict([0.2, 0.8], case.context(np.array([99, 99])))
     assert np.isfinite(predicted).all()
