@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -75,10 +76,7 @@ class FieldEmbedding(nn.Module):
         self._sequence = spec.of_kind("sequence")
         self._vector = spec.of_kind("vector")
 
-        # One column of the gather per categorical field and per position of each sequence.
-        pads = [f.offset for f in self._categorical]
-        for f in self._sequence:
-            pads += [f.offset] * f.length
+        pads = [f.offset for f in (*self._categorical, *self._sequence)]
         self.register_buffer("pads", torch.tensor(pads, dtype=torch.int64), persistent=False)
         self._padding_row = min(pads, default=0)
         self.table = nn.Embedding(
@@ -116,20 +114,21 @@ class FieldEmbedding(nn.Module):
         """Return the field vectors ``[B, F, D]`` in field order."""
         self._check(batch)
         parts: list[Tensor] = []
-        gathered: Tensor | None = None
-        if len(self.pads):
-            ids = torch.cat([batch.ids, *batch.sequences], dim=1) if self._sequence else batch.ids
-            # The field's own PAD row becomes the padding row: compare B x F integers, not B x F x D numbers.
-            gathered = self.table(torch.where(ids == self.pads, self._padding_row, ids))
-        if gathered is not None and self._categorical:
-            parts.append(gathered[:, : len(self._categorical)])
+        known = len(self._categorical)
+        # The field's own PAD row becomes the padding row: compare B x F integers, not B x F x D numbers.
+        ids = torch.where(batch.ids == self.pads[:known], self._padding_row, batch.ids)
+        lengths = [known]
+        for sequence, pad in zip(batch.sequences, self.pads[known:], strict=True):
+            ids = torch.cat([ids, torch.where(sequence == pad, self._padding_row, sequence)], dim=1)
+            lengths.append(sequence.shape[1])
+        vectors, *positions = torch.split(self.table(ids), lengths, dim=1)
+        if known:
+            parts.append(vectors)
         if self.numeric_weight is not None:
             assert batch.numeric is not None
             parts.append(batch.numeric.unsqueeze(-1) * self.numeric_weight)
-        if gathered is not None and self._sequence:
-            lengths = [f.length for f in self._sequence]
-            positions = torch.split(gathered[:, len(self._categorical) :], lengths, dim=1)
-            parts.append(torch.stack([p.sum(dim=1) for p in positions], dim=1))
+        if positions:
+            parts.append(torch.stack([each.sum(dim=1) for each in positions], dim=1))
         if self._vector:
             assert batch.vectors is not None
             columns = enumerate(zip(self.projections, batch.vectors.unbind(1), strict=True))
@@ -137,12 +136,20 @@ class FieldEmbedding(nn.Module):
         fields = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
         return fields if self._in_order else fields.index_select(1, self.order)
 
+    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *rest: Any) -> None:
+        # A model built without its frozen vectors takes their number of rows from the saved ones.
+        for index in range(len(self._vector)):
+            saved = state_dict.get(f"{prefix}vectors_{index}")
+            if saved is not None:
+                setattr(self, f"vectors_{index}", torch.empty_like(saved, device=self.pads.device))
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+
     def _check(self, batch: RankBatch) -> None:
         widths = (
             ("ids", batch.ids.shape[1], len(self._categorical)),
             ("numeric", 0 if batch.numeric is None else batch.numeric.shape[1], len(self._numeric)),
             ("vectors", 0 if batch.vectors is None else batch.vectors.shape[1], len(self._vector)),
-            ("sequences", sum(s.shape[1] for s in batch.sequences), sum(f.length for f in self._sequence)),
+            ("sequences", len(batch.sequences), len(self._sequence)),
         )
         for part, found, expected in widths:
             if found != expected:

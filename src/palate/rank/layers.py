@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import torch
+import torch.nn.functional as functional
 from torch import Tensor, nn
 
 from palate.errors import ConfigError, UnknownNameError
+from palate.rank.dropout import Dropout
 
-__all__ = ["ACTIVATIONS", "MLP", "activation_called", "init_linear"]
+__all__ = ["ACTIVATIONS", "MLP", "LogitHead", "activation_called", "init_linear"]
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,
@@ -72,10 +75,9 @@ class MLP(nn.Module):
         forward: ``[B, in_features]`` -> ``[B, out_features]`` (or ``[B, hidden[-1]]``); see ``self.out_features``.
 
     Raises:
-        ConfigError: If a width or the dropout is out of range.
+        ConfigError: If a width or the dropout rate is out of range.
 
     Example:
-        >>> import torch
         >>> MLP(8, [16, 16], out_features=1)(torch.zeros(3, 8)).shape
         torch.Size([3, 1])
     """
@@ -95,8 +97,6 @@ class MLP(nn.Module):
             raise ConfigError(
                 f"An MLP of widths {[in_features, *hidden]} cannot be.", remedy="Use widths of 1 or more."
             )
-        if not 0.0 <= dropout < 1.0:
-            raise ConfigError(f"dropout is {dropout}.", remedy="It must be at least 0 and below 1.")
         layers: list[nn.Module] = []
         width = in_features
         for next_width in hidden:
@@ -105,7 +105,7 @@ class MLP(nn.Module):
                 layers.append(nn.BatchNorm1d(next_width))
             layers.append(activation_called(activation))
             if dropout > 0:
-                layers.append(nn.Dropout(dropout))
+                layers.append(Dropout(dropout))
             width = next_width
         if out_features is not None:
             layers.append(nn.Linear(width, out_features))
@@ -118,3 +118,29 @@ class MLP(nn.Module):
         """Return the tower's output ``[B, out_features]``."""
         out: Tensor = self.layers(x)
         return out
+
+
+class LogitHead(nn.Linear):
+    r"""One logit per row, ``w^T x + b``, in float32 whatever precision the layers before it ran in.
+
+    Args:
+        in_features: Width of the input.
+
+    Shapes:
+        forward: ``[B, in_features]`` -> float32 ``[B]``.
+
+    Example:
+        >>> LogitHead(4)(torch.zeros(3, 4)).shape
+        torch.Size([3])
+    """
+
+    def __init__(self, in_features: int) -> None:
+        super().__init__(in_features, 1)
+        init_linear(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits ``[B]``."""
+        if torch.is_autocast_enabled(x.device.type):
+            with torch.autocast(x.device.type, enabled=False):
+                return functional.linear(x.float(), self.weight, self.bias).squeeze(-1)
+        return functional.linear(x, self.weight, self.bias).squeeze(-1)
