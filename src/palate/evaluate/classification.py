@@ -29,6 +29,7 @@ __all__ = [
     "per_group_auc",
     "reliability_curve",
     "row_log_losses",
+    "row_log_losses_from_logits",
 ]
 
 
@@ -88,12 +89,17 @@ def log_loss_from_logits(logits: ArrayLike, labels: ArrayLike, weight: ArrayLike
         >>> log_loss_from_logits([800.0], [0])
         800.0
     """
+    return _mean(row_log_losses_from_logits(logits, labels), weight)
+
+
+def row_log_losses_from_logits(logits: ArrayLike, labels: ArrayLike) -> FloatArray:
+    """Return the log loss of every row from its logit, float64 ``[N]``; see :func:`log_loss_from_logits`."""
     column = as_scores(logits, "logits").astype(np.float64)
     if not np.isfinite(column).all():
         raise DataError(f"logits are infinite in {int(np.isinf(column).sum()):,} of {len(column):,} rows.")
     positive = as_labels(labels, len(column))
     np.negative(column, out=column, where=positive)
-    return _mean(np.maximum(column, 0.0) + np.log1p(np.exp(-np.abs(column))), weight)
+    return np.asarray(np.maximum(column, 0.0) + np.log1p(np.exp(-np.abs(column))))
 
 
 def f1(scores: ArrayLike, labels: ArrayLike, weight: ArrayLike | None = None, *, threshold: float = 0.5) -> float:

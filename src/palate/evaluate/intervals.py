@@ -1,0 +1,229 @@
+"""How sure is a mean over users? Bootstrap and normal intervals for means and for ratios of sums.
+
+Users (or rows, or groups) are the units that are drawn again. A weighted mean is the ratio
+``sum_u w_u v_u / sum_u w_u``, and the ratio is resampled as a whole, numerator and denominator together.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from palate.errors import ConfigError, DataError, suggest
+from palate.evaluate.columns import FloatArray, IntArray, as_column
+
+__all__ = [
+    "Interval",
+    "IntervalMethod",
+    "bootstrap_interval",
+    "bootstrap_ratio",
+    "check_level",
+    "draws",
+    "resampled_ratios",
+]
+
+IntervalMethod = Literal["bca", "percentile", "normal"]
+_METHODS = ("bca", "percentile", "normal")
+_ENTRIES = 1 << 22  # random numbers held at a time
+_DISTINCT = 2048  # up to so many distinct units, drawing how often each occurs is cheaper than drawing every unit
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A range that should hold the true value in ``level`` of all repetitions, and how it was made.
+
+    Example:
+        >>> 0.3 in Interval(0.2, 0.4, 0.95, "bca bootstrap over users")
+        True
+    """
+
+    low: float
+    high: float
+    level: float
+    method: str
+
+    def __contains__(self, value: float) -> bool:
+        return self.low <= value <= self.high
+
+    @property
+    def width(self) -> float:
+        """Distance from end to end."""
+        return self.high - self.low
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as plain JSON types."""
+        return asdict(self)
+
+
+def bootstrap_interval(
+    values: ArrayLike,
+    weight: ArrayLike | None = None,
+    *,
+    level: float = 0.95,
+    seed: int = 0,
+    resamples: int = 2000,
+    method: IntervalMethod = "bca",
+) -> Interval:
+    """Return an interval for the mean of ``values`` (weighted where weights are given).
+
+    ``percentile`` takes the quantiles of the resampled means; ``bca`` shifts them for bias and skewness (second-order
+    exact, the better choice for few users or rare hits); ``normal`` needs no resampling, for very many units.
+
+    Values that occur often are drawn by their counts: the same distribution as drawing users one by one, at a cost
+    that depends on the number of distinct values alone.
+
+    Args:
+        values: One value per unit; NaN units (undefined, skipped) are left out.
+        weight: Weight of each unit, not negative.
+        level: Coverage in (0, 1).
+        seed: Seed of the draws.
+        resamples: Number of draws.
+        method: ``bca``, ``percentile`` or ``normal``.
+
+    Shapes:
+        values, weight: ``[U]``.
+
+    Returns:
+        The interval; both ends are NaN when fewer than two units have a value.
+
+    Raises:
+        ConfigError: For an unknown method, a level outside (0, 1) or no resamples.
+        DataError: For negative weights or unequal lengths.
+
+    Example:
+        >>> interval = bootstrap_interval([0, 1, 1, 0, 1, 0, 0, 1], seed=1)
+        >>> 0.5 in interval
+        True
+
+    Source:
+        Efron (1987), Better Bootstrap Confidence Intervals.
+    """
+    column = as_column(values, "values").astype(np.float64)
+    mass = np.ones_like(column) if weight is None else as_column(weight, "weight", len(column)).astype(np.float64)
+    kept = ~np.isnan(column)
+    mass = mass[kept]
+    return bootstrap_ratio(column[kept] * mass, mass, level=level, seed=seed, resamples=resamples, method=method)
+
+
+def bootstrap_ratio(
+    numerators: ArrayLike,
+    denominators: ArrayLike,
+    *,
+    level: float = 0.95,
+    seed: int = 0,
+    resamples: int = 2000,
+    method: IntervalMethod = "bca",
+) -> Interval:
+    """Return an interval for ``sum(numerators) / sum(denominators)``, one pair per unit, drawn together.
+
+    This is the interval of a mean over the rows of users (numerator: the sum of a user's rows, denominator: their
+    number), of PCOC (predicted and observed clicks), of a weighted mean.
+
+    Args:
+        numerators: Finite numbers, one per unit.
+        denominators: Finite numbers, not negative.
+        level: Coverage in (0, 1).
+        seed: Seed of the draws.
+        resamples: Number of draws.
+        method: ``bca``, ``percentile`` or ``normal``.
+
+    Raises:
+        ConfigError: For an unknown method, a level outside (0, 1) or no resamples.
+        DataError: For numbers that are not finite, negative denominators, or unequal lengths.
+    """
+    check_level(level)
+    if method not in _METHODS:
+        raise ConfigError(f'There is no interval method "{method}".', remedy=suggest(str(method), _METHODS))
+    if resamples < 1:
+        raise ConfigError(f"resamples = {resamples} is not valid: at least 1 is expected.")
+    top, below = np.asarray(numerators, np.float64), np.asarray(denominators, np.float64)
+    if top.ndim != 1 or top.shape != below.shape:
+        raise DataError(f"numerators {list(top.shape)} and denominators {list(below.shape)} differ in shape.")
+    if not (np.isfinite(top).all() and np.isfinite(below).all() and (below >= 0.0).all()):
+        raise DataError("Values and weights must be finite, and weights not negative.")
+    name = "normal" if method == "normal" else f"{method} bootstrap"
+    if len(top) < 2 or not below.sum() > 0.0:
+        return Interval(math.nan, math.nan, level, name)
+    if method == "normal":
+        low, high = _normal_ends(top, below, level)
+    else:
+        drawn = np.sort(resampled_ratios(top, below, resamples, np.random.default_rng(seed)))
+        drawn = drawn[~np.isnan(drawn)]
+        if len(drawn) == 0:
+            return Interval(math.nan, math.nan, level, name)
+        shares = np.array([0.5 - level / 2.0, 0.5 + level / 2.0])
+        if method == "bca":
+            shares = _bca_shares(shares, drawn, top, below)
+        low, high = np.quantile(drawn, shares)
+    return Interval(float(low), float(high), level, name)
+
+
+def check_level(level: float) -> None:
+    """Refuse a level that is not a share between 0 and 1."""
+    if not 0.0 < level < 1.0:
+        raise ConfigError(f"level = {level} is not valid: a share between 0 and 1 is expected, such as 0.95.")
+
+
+def draws(units: int, resamples: int, rng: np.random.Generator) -> Iterator[IntArray]:
+    """Yield blocks ``[r, units]`` of how often each unit is drawn, ``resamples`` rows in all, in bounded memory."""
+    step = max(1, _ENTRIES // units)
+    for start in range(0, resamples, step):
+        rows = min(step, resamples - start)
+        drawn = rng.integers(0, units, size=(rows, units)) + np.arange(rows)[:, None] * units
+        yield np.bincount(drawn.ravel(), minlength=rows * units).reshape(rows, units)
+
+
+def resampled_ratios(top: FloatArray, below: FloatArray, resamples: int, rng: np.random.Generator) -> FloatArray:
+    """Return ``sum(top) / sum(below)`` of each draw of the units, float64 ``[resamples]``; NaN without weight."""
+    pairs, counts = np.unique(top + 1j * below, return_counts=True)
+    ratios = []
+    if len(pairs) <= min(_DISTINCT, len(top) // 2):
+        step = max(1, _ENTRIES // len(pairs))
+        for start in range(0, resamples, step):
+            often = rng.multinomial(len(top), counts / len(top), size=min(step, resamples - start))
+            ratios.append((often @ pairs.real, often @ pairs.imag))
+    else:
+        for start in range(0, resamples, max(1, _ENTRIES // len(top))):
+            rows = min(max(1, _ENTRIES // len(top)), resamples - start)
+            unit = rng.integers(0, len(top), size=(rows, len(top)))
+            ratios.append((top[unit].sum(1), below[unit].sum(1)))
+    above, under = (np.concatenate(parts) for parts in zip(*ratios, strict=True))
+    ratio: FloatArray = np.divide(above, under, out=np.full(resamples, np.nan), where=under > 0.0)
+    return ratio
+
+
+def _normal_ends(top: FloatArray, below: FloatArray, level: float) -> tuple[float, float]:
+    """Return ratio -+ z times its standard error by linearisation."""
+    from scipy.special import ndtri
+
+    ratio = top.sum() / below.sum()
+    units = len(top)
+    error = math.sqrt(units / (units - 1) * float(((top - ratio * below) ** 2).sum())) / below.sum()
+    reach = float(ndtri(0.5 + level / 2.0)) * error
+    return ratio - reach, ratio + reach
+
+
+def _bca_shares(shares: FloatArray, drawn: FloatArray, top: FloatArray, below: FloatArray) -> FloatArray:
+    """Return the shares corrected for bias (z0) and acceleration (a, from the jackknife)."""
+    from scipy.special import ndtr, ndtri
+
+    ratio = top.sum() / below.sum()
+    tolerance = 1e-12 * max(abs(ratio), 1e-300)
+    under, upto = np.searchsorted(drawn, [ratio - tolerance, ratio + tolerance])
+    share = (under + upto) / 2.0 / len(drawn)
+    if under == 0 and upto == len(drawn):  # every draw gives the same value
+        return shares
+    bias = float(ndtri(np.clip(share, 0.5 / len(drawn), 1.0 - 0.5 / len(drawn))))
+    left = below.sum() - below
+    kept = left > 0.0
+    without = (top.sum() - top[kept]) / left[kept]
+    gap = without.mean() - without
+    scale = float((gap**2).sum()) ** 1.5
+    acceleration = float((gap**3).sum()) / (6.0 * scale) if scale > 0.0 else 0.0
+    moved = bias + ndtri(shares)
+    return np.asarray(ndtr(bias + moved / (1.0 - acceleration * moved)), np.float64)
