@@ -13,7 +13,6 @@ Opening reads the small files and looks at the large one's footer; the rows of t
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -23,12 +22,12 @@ from typing import TYPE_CHECKING, Any, Unpack
 import numpy as np
 import polars as pl
 
-from palate.data.fingerprint import TableHash
+from palate.data.fingerprint import content_digest
 from palate.data.labels import FloatArray, labels_of
-from palate.data.roles import RoleArguments, Roles, schema_from_roles
+from palate.data.roles import RoleArguments, Roles
 from palate.data.schema import Role, Schema, Table
-from palate.data.tables import as_lazy_frame, collect, split_lists
-from palate.data.times import in_unit, seconds
+from palate.data.tables import collect
+from palate.data.times import seconds
 from palate.errors import SchemaError, suggest
 
 if TYPE_CHECKING:
@@ -97,7 +96,7 @@ class Dataset:
         """Make a data set of tables and a word about what their columns are.
 
         Args:
-            interactions: The log: a pandas, Polars (eager or lazy) or Arrow table.
+            interactions: The log: a pandas, Polars (eager or lazy) or Arrow table, or the path of a file.
             items: The catalogue, likewise.
             users: The table of users, likewise.
             name: A short name for messages and reports.
@@ -110,25 +109,14 @@ class Dataset:
         Raises:
             ConfigError: If an argument is misspelt.
             SchemaError: If roles name columns that do not exist; all of them are listed with suggestions.
-            DataError: If a table cannot be read as columns.
+            DataError: If a table cannot be read as columns, or rows of a file cannot be used.
         """
-        declared = Roles(**roles)
-        given: dict[Table, Any] = {"interactions": interactions, "items": items, "users": users}
-        frames = {table: as_lazy_frame(value, table) for table, value in given.items() if value is not None}
-        schema = schema_from_roles(declared, {table: frame.collect_schema().names() for table, frame in frames.items()})
-        frames = {table: split_lists(frame, schema.columns(table)) for table, frame in frames.items()}
-        if schema.has("interactions", Role.TIME):
-            column = schema.name_of("interactions", Role.TIME)
-            frames["interactions"] = in_unit(frames["interactions"], column, declared.time_unit)
-        log = frames["interactions"]
-        return cls(
-            schema,
-            log if isinstance(interactions, pl.LazyFrame) else log.collect(),
-            frames["items"].collect() if "items" in frames else None,
-            frames["users"].collect() if "users" in frames else None,
-            name=name,
-            facts=facts,
-        )
+        from palate.data.assembling import assemble, gather
+        from palate.data.readers.contract import ReadOptions
+
+        Roles(**roles)  # a misspelt role is told before any file is read
+        parts = gather({"interactions": interactions, "items": items, "users": users}, options=ReadOptions())
+        return assemble(parts, roles, name=name, facts=facts)
 
     @property
     def name(self) -> str:
@@ -170,13 +158,8 @@ class Dataset:
     @property
     def fingerprint(self) -> str:
         """SHA-256 over schema and columns; the same for the same content however it is chunked, compressed or saved."""
-        digest = hashlib.sha256(self._schema.model_dump_json().encode())
-        for table in ("interactions", "items", "users"):
-            content = TableHash()
-            for piece in self._pieces(table):
-                content.update(piece)
-            digest.update(f"{table}:{content.hexdigest()}".encode())
-        return digest.hexdigest()
+        tables: tuple[Table, ...] = ("interactions", "items", "users")
+        return content_digest(self._schema, {table: self._pieces(table) for table in tables})
 
     def scan(self) -> pl.LazyFrame:
         """Return the log as a lazy frame: a large one on disk is streamed, not loaded."""

@@ -9,17 +9,30 @@ groups, chunks and dictionary encoding do not.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from palate.data.schema import Schema, Table
 from palate.errors import SchemaError
 
-__all__ = ["TableHash"]
+__all__ = ["TableHash", "content_digest"]
 
 _ROWS = 1 << 18
+
+
+def content_digest(schema: Schema, tables: Mapping[Table, Iterable[pl.DataFrame]]) -> str:
+    """Return the SHA-256 over a schema and the tables, each given piece by piece."""
+    digest = hashlib.sha256(schema.model_dump_json().encode())
+    for table in ("interactions", "items", "users"):
+        content = TableHash()
+        for piece in tables.get(table, ()):
+            content.update(piece)
+        digest.update(f"{table}:{content.hexdigest()}".encode())
+    return digest.hexdigest()
 
 
 class TableHash:

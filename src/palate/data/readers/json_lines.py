@@ -1,0 +1,198 @@
+"""JSON Lines: one object per line, one column per key.
+
+The keys of the first block are the columns. A number and a text of the same spelling are the same value, so that
+``5`` and ``"5"`` are one id; ``true`` and ``false`` count as 1 and 0 where a number is expected; nested objects stay
+as JSON text. Blocks go through a vectorised parser; one that it refuses is parsed line by line, which names the lines.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import polars as pl
+
+from palate.data.readers.cells import Defect, TypedCells, type_cells
+from palate.data.readers.contract import Batch, Finding, Kind, Layout, ReadOptions, WidenError, reader
+from palate.data.readers.records import Records, record_blocks
+from palate.data.readers.stream import head
+from palate.data.schema import Table
+from palate.errors import DataError, Problem
+
+__all__ = ["JsonLinesReader"]
+
+
+@dataclass(frozen=True)
+class _JsonLines:
+    file: Path
+    names: tuple[str, ...]
+    lists: frozenset[str]
+    options: ReadOptions
+    encoding: str
+    row_kind: str = "line"
+
+    def batches(self, kinds: Mapping[str, Kind], types: dict[str, pl.DataType]) -> Iterator[Batch]:
+        for records in record_blocks(self.file, self.options, encoding=self.encoding):
+            cells, good = self._cells(records)
+            typed = type_cells(cells.drop(sorted(self.lists)), kinds, types)
+            yield self._with_lists(typed, cells, types).batch(good)
+
+    def _cells(self, records: Records) -> tuple[pl.DataFrame, Records]:
+        """Return every value as text, and the records that the rows came from."""
+        surrogates = b"\\ud" in records.data or b"\\uD" in records.data
+        if len(records) and not surrogates:
+            try:
+                schema = dict.fromkeys(self.names, pl.String)
+                frame = pl.read_ndjson(io.BytesIO(records.data), schema=schema)
+                if frame.height == len(records):
+                    return frame, records
+            except (pl.exceptions.PolarsError, pl.exceptions.PanicException):
+                pass  # some line is wrong; below is who says which
+        return self._line_by_line(records)
+
+    def _line_by_line(self, records: Records) -> tuple[pl.DataFrame, Records]:
+        columns: dict[str, list[str | None]] = {name: [] for name in self.names}
+        keep = np.zeros(len(records), bool)
+        findings = list(records.findings)
+        for row in range(len(records)):
+            raw = records.raw(row)
+            if not raw.strip():
+                continue
+            value, problem = _parsed(raw)
+            if value is None:
+                remedy = "Write one JSON object per line, without NaN, Infinity or repeated keys."
+                shown = raw[:60].decode("utf-8", "backslashreplace")
+                findings.append(Finding(int(records.places[row]), raw, problem, remedy, value=shown))
+                continue
+            keep[row] = True
+            for name, column in columns.items():
+                column.append(_as_text(value.get(name)))
+        kept = records.keep(keep)
+        frame = pl.DataFrame(columns, schema=dict.fromkeys(self.names, pl.String))
+        return frame, Records(kept.data, kept.places, kept.quoted, tuple(findings))
+
+    def _with_lists(self, typed: TypedCells, cells: pl.DataFrame, types: dict[str, pl.DataType]) -> TypedCells:
+        """Add the list columns; a cell of another kind is a bad one."""
+        frame, bad, defects = typed.frame, typed.bad, list(typed.defects)
+        for name in sorted(self.lists):
+            values, wrong = _as_lists(cells[name])
+            remedy = "Write a list of texts or numbers, or null."
+            rows = wrong.arg_true().to_list()
+            defects += [Defect(row, name, cells[name][row], "the cell is not a list", remedy) for row in rows]
+            bad |= wrong
+            frame = frame.with_columns(_settled(values, types))
+        return TypedCells(frame, bad, tuple(defects))
+
+
+@reader
+class JsonLinesReader:
+    """Reads JSON Lines (also called NDJSON)."""
+
+    name: ClassVar[str] = "jsonl"
+    summary: ClassVar[str] = "JSON Lines (NDJSON), one object per line; gzipped or not"
+    order: ClassVar[int] = 40
+
+    def sniff(self, path: Path) -> bool:
+        """Recognise the endings, or a first line that is a JSON object."""
+        if not path.is_file():
+            return False
+        if {".jsonl", ".ndjson"} & {suffix.lower() for suffix in path.suffixes[-2:]}:
+            return True
+        line = head(path).split(b"\n", 1)[0].strip()
+        return line.startswith(b"{") and line.endswith(b"}")
+
+    def read(self, path: Path, table: Table, options: ReadOptions) -> Layout:
+        """Lay out one file as ``table``; the keys of the first block are its columns."""
+        encoding = options.encoding or "utf-8"
+        names: dict[str, None] = {}
+        lists: set[str] = set()
+        for records in record_blocks(path, options, encoding=encoding):
+            for row in range(len(records)):
+                value, _ = _parsed(records.raw(row))
+                names.update(dict.fromkeys(value or ()))
+                lists.update(key for key, entry in (value or {}).items() if isinstance(entry, list))
+            break
+        if not names:
+            problem = Problem("there is no JSON object in its first lines", "Is this the right format?", str(path))
+            raise DataError(f"{path.name} cannot be read.", problems=[problem])
+        return Layout({table: (_JsonLines(path, tuple(names), frozenset(lists), options, encoding),)})
+
+
+def _parsed(raw: bytes) -> tuple[dict[str, Any] | None, str]:
+    """Return the object of one line, or ``None`` and the reason."""
+    try:
+        value = json.loads(raw, object_pairs_hook=_once, parse_constant=_refuse)
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8")
+    except RecursionError:
+        return None, "the line is nested too deeply"
+    except UnicodeEncodeError:
+        return None, "the line holds half a character (a lone surrogate)"
+    except json.JSONDecodeError as error:
+        return None, f"the line is not JSON: {error.msg} at character {error.colno}"
+    except ValueError as error:
+        return None, f"the line is not JSON: {error}"
+    if not isinstance(value, dict) or not text:
+        return None, "the line is not a JSON object"
+    return value, ""
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        raise ValueError("a key stands twice")
+    return value
+
+
+def _refuse(constant: str) -> float:
+    raise ValueError(f"{constant} is no JSON number")
+
+
+def _as_text(value: Any) -> str | None:
+    """Spell a value as the vectorised parser does: whole floats without a fraction."""
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
+        return str(int(value))
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _as_lists(text: pl.Series) -> tuple[pl.Series, pl.Series]:
+    """Return the lists as texts, and where a cell is not a list."""
+    wrong = ~text.str.starts_with("[").fill_null(True)
+    try:
+        values = text.set(wrong, None).str.json_decode(pl.List(pl.String))
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException):
+        decoded: list[list[str | None] | None] = []
+        for cell, bad in zip(text.to_list(), wrong.to_list(), strict=True):
+            entries = None if cell is None or bad else _list_of(cell)
+            wrong[len(decoded)] = bad or (cell is not None and entries is None)
+            decoded.append(entries)
+        values = pl.Series(text.name, decoded, dtype=pl.List(pl.String))
+    return values, wrong
+
+
+def _list_of(cell: str) -> list[str | None] | None:
+    try:
+        entries = json.loads(cell)
+    except ValueError:
+        return None
+    return [_as_text(entry) for entry in entries] if isinstance(entries, list) else None
+
+
+def _settled(lists: pl.Series, types: dict[str, pl.DataType]) -> pl.Series:
+    """Make lists of whole numbers when all entries are; start over as texts when a later one is not."""
+    known = types.get(lists.name)
+    if known == pl.List(pl.String):
+        return lists
+    whole = lists.cast(pl.List(pl.Int64), strict=False)
+    exact = (whole.cast(pl.List(pl.String)) == lists).fill_null(True).all()
+    if known is None:
+        types[lists.name] = pl.List(pl.Int64()) if exact else pl.List(pl.String())
+    elif not exact:
+        raise WidenError({lists.name: pl.List(pl.String())})
+    return whole if exact else lists
