@@ -70,6 +70,8 @@ class SequenceBatch:
         targets: int64 ``[B, L]``, the item that follows each position, 0 where there is none; or ``None``.
         users: int64 ``[B]`` or ``None``.
         negatives: int64 ``[B, L, N]`` or ``[N]`` (shared) or ``None``.
+        log_q: float32, shape of ``negatives``: log of the probability with which each was drawn; ``None`` means
+            that all items were equally likely.
     """
 
     items: Tensor
@@ -77,13 +79,15 @@ class SequenceBatch:
     targets: Tensor | None = None
     users: Tensor | None = None
     negatives: Tensor | None = None
+    log_q: Tensor | None = None
 
     def __len__(self) -> int:
         return int(self.items.shape[0])
 
     def to(self, device: torch.device | str) -> SequenceBatch:
         """Return the batch on ``device``."""
-        moved = [None if tensor is None else tensor.to(device) for tensor in (self.targets, self.users, self.negatives)]
+        rest = (self.targets, self.users, self.negatives, self.log_q)
+        moved = [None if tensor is None else tensor.to(device) for tensor in rest]
         return SequenceBatch(self.items.to(device), self.lengths.to(device), *moved)
 
 
