@@ -16,22 +16,19 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, overload
 import numpy as np
 
 from palate.card import Card, Task
+from palate.catalogue import Item, Unknown
 from palate.config import ModelConfig
 from palate.errors import ConfigError, UnknownNameError, suggest
 from palate.registry import find
 from palate.saving import SavedFolder, load_folder
 
 if TYPE_CHECKING:
-
     from palate.calibrate.contract import Calibrator
     from palate.data.dataset import Dataset
     from palate.evaluate.report import MetricTable
 
-__all__ = ["Item", "Recommendation", "RecommendedList", "Recommender", "Rows", "Scores", "Unknown", "load"]
+__all__ = ["Item", "Recommendation", "RecommendedList", "Recommender", "Scores", "Unknown", "load"]
 
-Item = str | int
-Unknown = Literal["error", "ignore"]
-Rows = "pl.DataFrame | Sequence[Mapping[str, Any]]"
 FloatArray = np.ndarray[Any, np.dtype[np.float64]]
 
 KIND = "recommender"

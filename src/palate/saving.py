@@ -21,6 +21,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -268,8 +269,9 @@ def _sha256(file: Path) -> str:
 
 
 def _flush(folder: Path) -> None:
-    for file in [*folder.rglob("*"), folder]:
-        _sync(file)
+    # Side by side, so that the file system can commit several at once.
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(_sync, [*folder.rglob("*"), folder]))
 
 
 def _sync(path: Path) -> None:
