@@ -5,70 +5,94 @@ import torch
 from torch import Tensor
 
 from palate.rank import khatri_rao
-from palate.rank.dropout import Dropout
-from palate.rank.khatri_rao import rectified_row_sum
+from palate.rank.dropout import Dropout, random_bits
+from palate.rank.khatri_rao import KhatriRaoShape, khatri_rao_plain, khatri_rao_training
 
 
 class KnownBits(Dropout):
-    """Dropout whose bits are given."""
+    """Dropout that hands out the same list of bits, one after another, again and again."""
 
-    def __init__(self, p: float, bits: Tensor) -> None:
+    def __init__(self, p: float, bits: list[Tensor]) -> None:
         super().__init__(p)
-        self.bits = bits
+        self.bits, self.calls = bits, 0
 
     def draw(self, x: Tensor) -> Tensor:
-        return self.bits
+        self.calls += 1
+        return self.bits[(self.calls - 1) % len(self.bits)]
+
+    def keep(self, place: int) -> Tensor:
+        return (self.bits[place] >= self.threshold).double() * self.scale
 
 
-def by_hand(u: Tensor, num_heads: int, num_rows: int, keep: Tensor, scale: float) -> Tensor:
-    h = torch.relu(u) * keep * scale
-    return h.view(len(u), num_heads, num_rows, -1).sum(2).flatten(1)
+def bits(rows: int, columns: int, passes: int) -> list[Tensor]:
+    return [random_bits(rows, columns, torch.device("cpu")) for _ in range(passes)]
 
 
-@pytest.mark.parametrize(("num_heads", "num_rows"), [(1, 1), (1, 3), (2, 2), (4, 5)])
-@pytest.mark.parametrize("chunk", [1, 50, 1 << 17])
-def test_equals_the_plain_form_in_value_and_gradient(
-    num_heads: int, num_rows: int, chunk: int, monkeypatch: pytest.MonkeyPatch
+SHAPES = [
+    KhatriRaoShape(3, 4, num_heads, num_rows, aligned)
+    for num_heads, num_rows in ((1, 1), (1, 3), (2, 2), (4, 5))
+    for aligned in (False, True)
+]
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("chunk", [1, 100, 1 << 17])
+@pytest.mark.parametrize("passes", [1, 2])
+def test_equals_the_plain_form_in_value_and_gradients(
+    shape: KhatriRaoShape, chunk: int, passes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(khatri_rao, "_CHUNK", chunk)
     torch.manual_seed(0)
-    u = torch.randn(9, num_rows * 8, dtype=torch.float64, requires_grad=True)
-    dropout = KnownBits(0.3, torch.randint(-32768, 32768, u.shape, dtype=torch.int16))
-    keep = (dropout.bits >= dropout.threshold).double()
-    out = rectified_row_sum(u, num_heads, num_rows, dropout)
-    expected = by_hand(u, num_heads, num_rows, keep, dropout.scale)
+    x = torch.randn(9, 12, dtype=torch.float64, requires_grad=True)
+    u = torch.randn(9, 12 * shape.num_rows, dtype=torch.float64, requires_grad=True)
+    factor, output = KnownBits(0.3, bits(9, u.shape[1], passes)), KnownBits(0.4, bits(9, 12, passes))
+    out = khatri_rao_training(x, u, shape, factor, output, passes)
+    expected = torch.cat(
+        [khatri_rao_plain(x, u.relu() * factor.keep(i), shape) * output.keep(i) for i in range(passes)]
+    )
     torch.testing.assert_close(out, expected)
     direction = torch.randn_like(out)
-    torch.testing.assert_close(torch.autograd.grad(out, u, direction), torch.autograd.grad(expected, u, direction))
+    ours = torch.autograd.grad(out, (x, u), direction)
+    torch.testing.assert_close(ours, torch.autograd.grad(expected, (x, u), direction))
 
 
-def test_gradient_is_numerically_right() -> None:
+def test_gradients_are_numerically_right() -> None:
     torch.manual_seed(1)
-    u = torch.randn(5, 12, dtype=torch.float64, requires_grad=True)
-    dropout = KnownBits(0.4, torch.randint(-32768, 32768, u.shape, dtype=torch.int16))
-    assert torch.autograd.gradcheck(lambda v: rectified_row_sum(v, 2, 3, dropout), (u,))
+    shape = KhatriRaoShape(2, 4, num_heads=2, num_rows=2, aligned=True)
+    x = torch.randn(3, 8, dtype=torch.float64, requires_grad=True)
+    u = torch.randn(3, 16, dtype=torch.float64, requires_grad=True)
+    factor, output = KnownBits(0.4, bits(3, 16, 2)), KnownBits(0.4, bits(3, 8, 2))
+    assert torch.autograd.gradcheck(lambda a, b: khatri_rao_training(a, b, shape, factor, output, 2), (x, u))
 
 
-def test_without_dropout_training_equals_evaluation() -> None:
-    u = torch.randn(4, 12)
-    torch.testing.assert_close(
-        rectified_row_sum(u, 2, 3, Dropout(0.0)), rectified_row_sum(u, 2, 3, Dropout(0.5).eval())
-    )
+def test_plain_form_by_hand() -> None:
+    shape = KhatriRaoShape(2, 2, num_heads=2, num_rows=1, aligned=False)
+    x, h = torch.tensor([[1.0, 2.0, 3.0, 4.0]]), torch.tensor([[10.0, 20.0, 30.0, 40.0]])
+    # Head 0 is [1, 3], head 1 is [2, 4]: products [10, 60, 60, 160], added to x as they come.
+    assert khatri_rao_plain(x, h, shape).tolist() == [[11.0, 62.0, 63.0, 164.0]]
+    aligned = KhatriRaoShape(2, 2, num_heads=2, num_rows=1, aligned=True)
+    assert khatri_rao_plain(x, h, aligned).tolist() == [[11.0, 62.0, 63.0, 164.0]]
+    assert khatri_rao_plain(x, h * torch.tensor([1, 1, 2, 2]), aligned).tolist() == [[11.0, 122.0, 63.0, 324.0]]
 
 
 def test_takes_columns_that_are_not_contiguous() -> None:
-    u = torch.randn(12, 6).t()
-    bits = torch.randint(-32768, 32768, u.shape, dtype=torch.int16)
+    shape = KhatriRaoShape(3, 2, num_heads=1, num_rows=2, aligned=False)
+    x, u = torch.randn(6, 5).t(), torch.randn(12, 5).t()
+    factor, output = KnownBits(0.5, bits(5, 12, 1)), KnownBits(0.5, bits(5, 6, 1))
     torch.testing.assert_close(
-        rectified_row_sum(u, 1, 2, KnownBits(0.5, bits)),
-        rectified_row_sum(u.contiguous(), 1, 2, KnownBits(0.5, bits)),
+        khatri_rao_training(x, u, shape, factor, output),
+        khatri_rao_training(x.contiguous(), u.contiguous(), shape, factor, output),
     )
 
 
-def test_bfloat16_comes_out_in_float32() -> None:
-    u = torch.randn(16, 24)
-    dropout = KnownBits(0.1, torch.randint(-32768, 32768, u.shape, dtype=torch.int16))
-    rough = rectified_row_sum(u.bfloat16().requires_grad_(), 1, 3, dropout)
+def test_bfloat16_factor_gives_a_float32_output() -> None:
+    shape = KhatriRaoShape(4, 4, num_heads=1, num_rows=3, aligned=False)
+    x, u = torch.randn(16, 16, requires_grad=True), torch.randn(16, 48)
+    factor, output = KnownBits(0.1, bits(16, 48, 1)), KnownBits(0.1, bits(16, 16, 1))
+    half = u.bfloat16().requires_grad_()
+    rough = khatri_rao_training(x, half, shape, factor, output)
     assert rough.dtype == torch.float32
-    torch.testing.assert_close(rough, rectified_row_sum(u, 1, 3, dropout), rtol=0.02, atol=0.02)
+    torch.testing.assert_close(rough, khatri_rao_training(x, u, shape, factor, output), rtol=0.03, atol=0.03)
     rough.sum().backward()
+    assert half.grad is not None
+    assert half.grad.dtype == torch.bfloat16

@@ -53,12 +53,12 @@ def test_known_outputs(num_heads: int, head_layout: str, expected: list[float], 
 
 def reference_layer(layer: KhatriRaoLayer, x: Tensor, keep: Tensor) -> Tensor:
     """The layer step by step, with the Khatri-Rao product materialised."""
-    fields, size = layer.fields
-    heads, rows = layer.num_heads, layer.num_rows
+    fields, size = layer.shape.num_fields, layer.shape.embedding_size
+    heads, rows = layer.shape.num_heads, layer.shape.num_rows
     sliced = torch.stack(x.view(-1, fields, size).tensor_split(heads, dim=-1), dim=1).flatten(2)  # [B, H, d/H]
     h = (layer.prepare(x).relu() * keep).view(len(x), heads, rows, -1)
     product = torch.einsum("bhk,bhrk->bhrk", sliced, h).sum(2)
-    if layer.aligned:
+    if layer.shape.aligned:
         product = product.view(len(x), heads, fields, -1).transpose(1, 2)
     return product.flatten(1) + x
 
@@ -87,9 +87,9 @@ def test_layouts_agree_for_one_head_and_differ_for_more() -> None:
 def test_each_head_sees_a_slice_of_every_field() -> None:
     layer = layer_of(3, embedding_size=4, num_heads=2)
     x = torch.arange(12.0).view(1, 12)  # field f holds 4 f .. 4 f + 3
-    heads = layer._to_heads(x).view(2, 6)
+    heads = layer.shape.to_heads(x).view(2, 6)
     assert heads.tolist() == [[0, 1, 4, 5, 8, 9], [2, 3, 6, 7, 10, 11]]
-    assert torch.equal(layer._to_fields(layer._to_heads(x)), x)
+    assert torch.equal(layer.shape.to_fields(layer.shape.to_heads(x)), x)
 
 
 def test_one_head_never_flips_or_shrinks_a_coordinate() -> None:

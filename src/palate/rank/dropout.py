@@ -75,13 +75,16 @@ class Dropout(nn.Module):
         """Return the bits of one mask for ``x`` ``[B, n]``: a number is kept where they reach ``threshold``."""
         return random_bits(x.shape[0], x.shape[1], x.device)
 
+    def mask(self, bits: Tensor, dtype: torch.dtype) -> Tensor:
+        """Return the mask that ``bits`` stand for: 1 where a number is kept, else 0."""
+        # Comparing straight into numbers skips the slow way from booleans to floats.
+        return torch.ge(bits, self.threshold, out=torch.empty(bits.shape, dtype=dtype, device=bits.device))
+
     def forward(self, x: Tensor) -> Tensor:
         """Return ``x`` with a fresh mask applied."""
         if not self.active:
             return x
-        mask = torch.empty_like(x, requires_grad=False)
-        torch.ge(self.draw(x), self.threshold, out=mask)
-        return x * mask.mul_(self.scale)
+        return x * self.mask(self.draw(x), x.dtype).mul_(self.scale)
 
     def extra_repr(self) -> str:
         """Return the rate shown by ``repr``."""

@@ -1,7 +1,19 @@
-"""The gate of QNN-alpha: rectify, drop, and add up the rows, in one sweep that stays in the processor's cache."""
+r"""The product inside a QNN-alpha layer, forward and backward in one sweep that stays in the processor's cache.
+
+With ``u`` the linear map's output, ``m`` and ``n`` the two dropout masks and ``P`` the order head by head,
+
+.. math::
+    g = \frac{1}{1-p} \sum_r m_r \odot \mathrm{ReLU}(u_r), \qquad
+    y = \frac{n}{1-p} \odot (P(x) \odot g + x)
+
+Two choices make it cheap. Rows are summed before they are multiplied, ``sum_r x ⊙ h_r = x ⊙ sum_r h_r``, so that the
+``[B, H, R, d/H]`` product never exists. And in training all elementwise work on a few hundred rows is done while they
+are in the cache: on a CPU this work, done tensor by tensor, costs as much as the matrix products.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -9,81 +21,160 @@ from torch import Tensor
 
 from palate.rank.dropout import Dropout
 
-__all__ = ["rectified_row_sum"]
+__all__ = ["KhatriRaoShape", "khatri_rao_plain", "khatri_rao_training"]
 
-_CHUNK = 1 << 17  # numbers per sweep: half a megabyte in float32
+_CHUNK = 1 << 17  # numbers of u per sweep: half a megabyte in float32
 
 
-def rectified_row_sum(u: Tensor, num_heads: int, num_rows: int, dropout: Dropout) -> Tensor:
-    r"""Return the gate: for every head and coordinate the sum over rows of the rectified, masked numbers.
+@dataclass(frozen=True, slots=True)
+class KhatriRaoShape:
+    """How a layer's numbers are laid out.
 
-    .. math:: g_{b,h,k} = \frac{1}{1-p} \sum_{r=1}^{R} m_{b,h,r,k}\ \mathrm{ReLU}(u_{b,h,r,k})
+    Attributes:
+        num_fields: ``F``.
+        embedding_size: ``D``; the width is ``d = F D``.
+        num_heads: ``H``, a divisor of ``D``: head ``η`` of the input is slice ``η`` of every embedding.
+        num_rows: ``R``; the flat index in ``u`` is ``(head * R + row) * (d / H) + k``.
+        aligned: Bring the product back into field order before the input is added. The authors' code does not.
+    """
 
-    Summing before multiplying with the input is what keeps the Khatri-Rao product from being materialised:
-    ``sum_r x ⊙ h_r = x ⊙ sum_r h_r``.
+    num_fields: int
+    embedding_size: int
+    num_heads: int
+    num_rows: int
+    aligned: bool
 
-    Args:
-        u: The linear map's output; flat index ``(h * R + r) * (d / H) + k``.
-        num_heads: ``H``.
-        num_rows: ``R``.
-        dropout: Draws the mask ``m`` in training.
+    def to_heads(self, x: Tensor) -> Tensor:
+        """Field by field -> head by head: ``[B, F, H, D/H]`` -> ``[B, H, F, D/H]``, flat ``[B, d]``."""
+        if self.num_heads == 1:
+            return x
+        cut = self.embedding_size // self.num_heads
+        return x.view(-1, self.num_fields, self.num_heads, cut).transpose(1, 2).flatten(1)
+
+    def to_fields(self, y: Tensor) -> Tensor:
+        """Head by head -> field by field, the inverse of :meth:`to_heads`."""
+        if self.num_heads == 1:
+            return y
+        cut = self.embedding_size // self.num_heads
+        return y.view(-1, self.num_heads, self.num_fields, cut).transpose(1, 2).flatten(1)
+
+    def rows(self, h: Tensor) -> Tensor:
+        """Return ``[B, R d]`` as ``[B, H, R, d/H]``."""
+        return h.view(h.shape[0], self.num_heads, self.num_rows, -1)
+
+    def sum_rows(self, h: Tensor) -> Tensor:
+        """Return the sum over rows, at least in float32: ``[B, R d]`` -> ``[B, d]``."""
+        first, *others = self.rows(h).unbind(2)  # adding slices is several times faster than a strided sum
+        total = first.to(torch.promote_types(h.dtype, torch.float32), copy=True)
+        for row in others:
+            total = total.add_(row)
+        return total.flatten(1)
+
+
+def khatri_rao_plain(x: Tensor, h: Tensor, shape: KhatriRaoShape) -> Tensor:
+    """Return ``P(x) ⊙ sum_r h_r + x``, for any activated factor ``h``.
 
     Shapes:
-        u: ``[B, R * d]`` -> float32 (or wider) ``[B, d]``, heads outermost.
+        x: ``[B, d]``; h: ``[B, R d]`` -> ``[B, d]``.
 
     Example:
-        >>> rectified_row_sum(torch.tensor([[1.0, -2.0, 3.0, 4.0]]), 1, 2, Dropout(0.0))
-        tensor([[4., 4.]])
+        >>> shape = KhatriRaoShape(1, 2, num_heads=1, num_rows=2, aligned=False)
+        >>> khatri_rao_plain(torch.tensor([[1.0, 2.0]]), torch.tensor([[1.0, 0.0, 3.0, 4.0]]), shape)
+        tensor([[ 5., 10.]])
     """
-    if not dropout.active:
-        h = torch.relu(u).view(len(u), num_heads, num_rows, -1)
-        return h.sum(dim=2, dtype=torch.promote_types(u.dtype, torch.float32)).flatten(1)
-    gate: Tensor = _MaskedRowSum.apply(  # type: ignore[no-untyped-call]
-        u, dropout.draw(u), dropout.threshold, dropout.scale, num_heads, num_rows
-    )
-    return gate
+    gate = shape.sum_rows(h)
+    if shape.aligned:
+        return torch.addcmul(x, x, shape.to_fields(gate))
+    return torch.addcmul(x, shape.to_heads(x), gate)
 
 
-class _MaskedRowSum(torch.autograd.Function):
-    """The training form. Keeps ``h = m ReLU(u)`` for the way back: its sign is all that the gradient needs."""
+def khatri_rao_training(
+    x: Tensor, u: Tensor, shape: KhatriRaoShape, factor: Dropout, output: Dropout, passes: int = 1
+) -> Tensor:
+    """Return the layer's output with both dropouts, once or for several passes under independent masks.
+
+    Args:
+        x: The layer's input.
+        u: The linear map's output, before ReLU.
+        shape: The layout.
+        factor: Dropout of the activated factor; draws ``m``.
+        output: Dropout of the layer's output; draws ``n``.
+        passes: How many times the same rows pass.
+
+    Shapes:
+        x: ``[B, d]``; u: ``[B, R d]`` -> ``[passes * B, d]``, the first pass on top.
+    """
+    noise = [(factor.draw(u), output.draw(x)) for _ in range(passes)]
+    y: Tensor = _KhatriRao.apply(x, u, shape, noise, factor, output)  # type: ignore[no-untyped-call]
+    return y
+
+
+class _KhatriRao(torch.autograd.Function):
+    """Keeps ``h = m ⊙ ReLU(u)`` for the way back: its sign tells where the gradient passes, its sum is the gate."""
 
     @staticmethod
     def forward(
-        ctx: Any, u: Tensor, bits: Tensor, threshold: int, scale: float, num_heads: int, num_rows: int
+        ctx: Any,
+        x: Tensor,
+        u: Tensor,
+        shape: KhatriRaoShape,
+        noise: list[tuple[Tensor, Tensor]],
+        factor: Dropout,
+        output: Dropout,
     ) -> Tensor:
-        u = u.contiguous()
-        rows, width = u.shape
-        h = torch.empty_like(u)
-        gate = u.new_empty(rows, width // num_rows, dtype=torch.promote_types(u.dtype, torch.float32))
-        shape = (-1, num_heads, num_rows, width // (num_heads * num_rows))
-        for part in _chunks(u):
-            kept = torch.clamp_min(u[part], 0.0, out=h[part])
-            mask = torch.empty_like(kept)
-            kept.mul_(torch.ge(bits[part], threshold, out=mask))
-            first, *others = kept.view(shape).unbind(2)
-            total = gate[part].view(first.shape).copy_(first)
-            for row in others:
-                total.add_(row)
-            total.mul_(scale)
-        ctx.save_for_backward(h)
-        ctx.shape, ctx.scale = shape, scale
-        return gate
+        x, u = x.contiguous(), u.contiguous()
+        y = x.new_empty(len(noise) * len(x), x.shape[1])
+        kept = [torch.empty_like(u) for _ in noise]
+        for (factor_bits, output_bits), h, out in zip(noise, kept, torch.split(y, len(x)), strict=True):
+            for part in _sweeps(u):
+                torch.clamp_min(u[part], 0.0, out=h[part])
+                h[part].mul_(factor.mask(factor_bits[part], u.dtype))
+                gate, x_part = shape.sum_rows(h[part]), x[part]
+                if shape.aligned:
+                    gate = shape.to_fields(gate)
+                else:
+                    x_part = shape.to_heads(x_part)
+                torch.addcmul(x[part], x_part, gate, value=factor.scale, out=out[part])
+                out[part].mul_(output.mask(output_bits[part], x.dtype).mul_(output.scale))
+        ctx.save_for_backward(x, *kept, *(output_bits for _, output_bits in noise))
+        ctx.shape, ctx.factor, ctx.output = shape, factor, output
+        return y
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        (h,) = ctx.saved_tensors
-        gradient_u = torch.empty_like(h)
-        for part in _chunks(h):
-            kept = h[part].view(ctx.shape)
-            scaled = (gradients[0][part] * ctx.scale).to(h.dtype).view(-1, kept.shape[1], 1, kept.shape[3])
-            # The gradient of ReLU, read off its output: zero where the number was negative or dropped.
-            torch.ops.aten.threshold_backward.grad_input(
-                scaled.expand_as(kept), kept, 0.0, grad_input=gradient_u[part].view(ctx.shape)
-            )
-        return gradient_u, None, None, None, None, None
+        x, *saved = ctx.saved_tensors
+        passes, shape = len(saved) // 2, ctx.shape
+        dx, du = torch.empty_like(x), torch.empty_like(saved[0])
+        for part in _sweeps(saved[0]):
+            x_part = x[part] if shape.aligned else shape.to_heads(x[part])
+            for place, dy in enumerate(torch.split(gradients[0], len(x))):
+                h = saved[place][part]
+                mask = ctx.output.mask(saved[passes + place][part], x.dtype).mul_(ctx.output.scale)
+                dz = mask.mul_(dy[part])
+                gate, dgate = shape.sum_rows(h), dz * x_part
+                if shape.aligned:
+                    gate, dgate = shape.to_fields(gate), shape.to_heads(dgate)
+                dproduct = gate.mul_(dz)
+                if not shape.aligned:
+                    dproduct = shape.to_fields(dproduct)
+                rows = shape.rows(h)
+                dgate = dgate.mul_(ctx.factor.scale).to(h.dtype).view(rows.shape[0], rows.shape[1], 1, rows.shape[3])
+                # The gradient of ReLU read off its output: zero where the number was negative or dropped.
+                if place == 0:
+                    torch.add(dz, dproduct, alpha=ctx.factor.scale, out=dx[part])
+                    _relu_gradient(dgate.expand_as(rows), rows, out=shape.rows(du[part]))
+                else:
+                    dx[part].add_(dz.add_(dproduct, alpha=ctx.factor.scale))
+                    du[part].add_(_relu_gradient(dgate.expand_as(rows), rows, out=torch.empty_like(rows)).view_as(h))
+        return dx, du, None, None, None, None
 
 
-def _chunks(x: Tensor) -> list[slice]:
+def _relu_gradient(gradient: Tensor, h: Tensor, out: Tensor) -> Tensor:
+    result: Tensor = torch.ops.aten.threshold_backward.grad_input(gradient, h, 0.0, grad_input=out)
+    return result
+
+
+def _sweeps(u: Tensor) -> list[slice]:
     """Return row ranges small enough for the cache (one range on an accelerator)."""
-    step = max(1, _CHUNK // x.shape[1]) if x.device.type == "cpu" else max(1, x.shape[0])
-    return [slice(start, start + step) for start in range(0, x.shape[0], step)]
+    step = max(1, _CHUNK // u.shape[1]) if u.device.type == "cpu" else max(1, len(u))
+    return [slice(start, start + step) for start in range(0, len(u), step)]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, Self
 
-import torch
 from pydantic import Field, field_validator, model_validator
 from torch import Tensor, nn
 
@@ -15,7 +14,7 @@ from palate.errors import ConfigError
 from palate.rank.contract import Ranker
 from palate.rank.dropout import Dropout
 from palate.rank.embedding import FieldEmbedding
-from palate.rank.khatri_rao import rectified_row_sum
+from palate.rank.khatri_rao import KhatriRaoShape, khatri_rao_plain, khatri_rao_training
 from palate.rank.layers import LogitHead, activation_called, init_linear
 from palate.rank.self_ensemble import self_ensemble_loss
 from palate.rank.trunk import Layer, Trunk
@@ -97,12 +96,16 @@ class KhatriRaoLayer(Layer):
 
     def __init__(self, num_fields: int, config: QNNAlphaConfig) -> None:
         super().__init__()
-        self.num_heads, self.num_rows = config.num_heads, config.num_rows
-        self.fields = (num_fields, config.embedding_size)
-        self.aligned = config.head_layout == "aligned"
+        self.shape = KhatriRaoShape(
+            num_fields,
+            config.embedding_size,
+            config.num_heads,
+            config.num_rows,
+            aligned=config.head_layout == "aligned",
+        )
         width = num_fields * config.embedding_size
-        self.linear = nn.Linear(width, self.num_rows * width)
-        self.norm = nn.BatchNorm1d(self.num_rows * width) if config.batch_norm else nn.Identity()
+        self.linear = nn.Linear(width, config.num_rows * width)
+        self.norm = nn.BatchNorm1d(config.num_rows * width) if config.batch_norm else nn.Identity()
         self.activation = activation_called(config.mid_activation)
         self.factor_dropout = Dropout(config.dropout)
         self.dropout = Dropout(config.dropout)
@@ -115,34 +118,21 @@ class KhatriRaoLayer(Layer):
 
     def finish(self, x: Tensor, prepared: Tensor) -> Tensor:
         """Return ``Q(x)`` with dropout."""
-        gate = self._gate(prepared)  # [B, d], head by head
-        if self.aligned:
-            product = torch.addcmul(x, x, self._to_fields(gate))
-        else:
-            product = torch.addcmul(x, self._to_heads(x), gate)
-        out: Tensor = self.dropout(product)
+        if self._fused:
+            return khatri_rao_training(x, prepared, self.shape, self.factor_dropout, self.dropout)
+        h = self.factor_dropout(self.activation(prepared))
+        out: Tensor = self.dropout(khatri_rao_plain(x, h, self.shape))
         return out
 
-    def _gate(self, u: Tensor) -> Tensor:
-        """Return ``sum_r h_r``: rows are added before they are multiplied, the product is never materialised."""
-        if isinstance(self.activation, nn.ReLU):
-            return rectified_row_sum(u, self.num_heads, self.num_rows, self.factor_dropout)
-        h: Tensor = self.factor_dropout(self.activation(u))
-        return h.view(len(h), self.num_heads, self.num_rows, -1).sum(dim=2, dtype=torch.float32).flatten(1)
+    def finish_twice(self, x: Tensor, prepared: Tensor) -> Tensor:
+        """Return two outputs under independent masks, in one sweep over ``u``."""
+        if self._fused:
+            return khatri_rao_training(x, prepared, self.shape, self.factor_dropout, self.dropout, passes=2)
+        return super().finish_twice(x, prepared)
 
-    def _to_heads(self, x: Tensor) -> Tensor:
-        """Field by field -> head by head: ``[B, F, H, D/H]`` -> ``[B, H, F, D/H]``, flat."""
-        if self.num_heads == 1:
-            return x
-        fields, size = self.fields
-        return x.view(-1, fields, self.num_heads, size // self.num_heads).transpose(1, 2).flatten(1)
-
-    def _to_fields(self, y: Tensor) -> Tensor:
-        """Head by head -> field by field, the inverse of :meth:`_to_heads`."""
-        if self.num_heads == 1:
-            return y
-        fields, size = self.fields
-        return y.view(-1, self.num_heads, fields, size // self.num_heads).transpose(1, 2).flatten(1)
+    @property
+    def _fused(self) -> bool:
+        return isinstance(self.activation, nn.ReLU) and self.factor_dropout.active and self.dropout.active
 
 
 def alpha_trunk(num_fields: int, config: QNNAlphaConfig) -> Trunk:

@@ -28,6 +28,10 @@ class Layer(nn.Module, ABC):
     def finish(self, x: Tensor, prepared: Tensor) -> Tensor:
         """Return the layer's output, with fresh masks in training."""
 
+    def finish_twice(self, x: Tensor, prepared: Tensor) -> Tensor:
+        """Return two outputs under independent masks, ``[2 B, d]``."""
+        return torch.cat([self.finish(x, prepared), self.finish(x, prepared)])
+
     def forward(self, x: Tensor) -> Tensor:
         """Return the layer's output ``[B, d]``."""
         return self.finish(x, self.prepare(x))
@@ -63,8 +67,7 @@ class Trunk(nn.Module):
         """
         first, *later = (cast(Layer, layer) for layer in self.layers)
         with counting_twice(first):
-            prepared = first.prepare(x)
-        pair = torch.cat([first.finish(x, prepared), first.finish(x, prepared)])
+            pair = first.finish_twice(x, first.prepare(x))
         for layer, apart in zip(later, self._apart[1:], strict=True):
             pair = torch.cat([layer(half) for half in pair.chunk(2)]) if apart else layer(pair)
         return pair
