@@ -67,6 +67,7 @@ def test_logits_by_hand(kind, structure):
     w = wave(model)
     x_0 = w["embedding.table.weight"][IDS.numpy()].reshape(2, 6)
     crossed = cross_by_hand(w, x_0, kind)
+    assert "stacked" not in structure or w["stacked.layers.0.weight"].shape == (4, 6)
     parts = [tower_by_hand(w, "stacked", crossed) if "stacked" in structure else crossed]
     if "parallel" in structure:
         parts.append(tower_by_hand(w, "parallel", x_0))
