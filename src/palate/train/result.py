@@ -43,8 +43,8 @@ class TrainResult:
 
     Attributes:
         history: One record per finished epoch, those before a resume included.
-        best_epoch: Index of the epoch whose weights the model now has; ``None`` if no validation was better than
-            nothing, or there was none: then the model has the last weights.
+        best_epoch: Index of the epoch whose weights the model now has: the best by the monitored metric, the last
+            one when nothing validates. ``None`` if no epoch was finished; then the model has the last weights.
         best_metrics: The metrics of that epoch.
         steps: Optimiser steps in all, those before a resume included.
         seconds: Time in training steps, those before a resume included.
