@@ -97,7 +97,10 @@ class CostFacts(Config):
 
 
 class Card(Config):
-    """Everything a reader must know before trusting a recommender."""
+    """Everything a reader must know before trusting a recommender.
+
+    ``interrupted`` says that training was stopped before its schedule ended.
+    """
 
     model: str
     task: Task
@@ -111,6 +114,7 @@ class Card(Config):
     calibration: CalibrationFacts | None = None
     cost: CostFacts
     limits: tuple[str, ...] = ()
+    interrupted: bool = False
 
     def metric(self, name: str, part: str = "test") -> MetricFacts | None:
         """Return the metric ``name`` of ``part``, or ``None`` when it was not measured."""

@@ -168,6 +168,7 @@ def fit_ranker(
         protocol=f"Rows held out by {task.split.how}; scored once each, as given. Intervals are over users.",
         cost=_cost(ranker, seconds, result),
         limits=_rank_limits(task),
+        interrupted=result.stopped_because == "interrupted",
     )
     recommender = RankRecommender(
         ranker,
@@ -234,7 +235,8 @@ def fit_next_item(
         )
     network.eval()
     cost = _cost(network, time.perf_counter() - started, result)
-    recommender.card = recommender.card.replace(cost=cost)
+    interrupted = result.stopped_because == "interrupted"
+    recommender.card = recommender.card.replace(cost=cost, interrupted=interrupted)
     if judge:
         _judged(recommender)
     return recommender

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["NextItemRecommender"]
 
 _MAX_HISTORY = 1000
+_METRICS = ("recall@10", "ndcg@10", "recall@20", "ndcg@20", "mrr", "coverage@10")
 
 
 class NextItemRecommender(Recommender):
@@ -130,7 +131,7 @@ class NextItemRecommender(Recommender):
         return answers
 
     def evaluate(self, data: Dataset | None = None, *, part: Literal["validation", "test"] = "test") -> MetricTable:
-        """Rank each user's held-out item among the whole catalogue: HR, NDCG, MRR with intervals over users."""
+        """Rank each user's held-out item among the whole catalogue: Recall, NDCG, MRR with intervals over users."""
         if data is not None and data.fingerprint != self.card.data.fingerprint:
             raise ConfigError(
                 f'"{data.name}" is not the data set that this was fitted on ("{self.card.data.name}").',
@@ -143,9 +144,8 @@ class NextItemRecommender(Recommender):
         from palate.evaluate.next_item import evaluate_next_item
 
         back = 0 if part == "test" else 1
-        return evaluate_next_item(
-            self.model, self.users.log.drop_last(back + 1), self.users.log.last(back), (5, 10, 20), split=part
-        ).table
+        histories, targets = self.users.log.drop_last(back + 1), self.users.log.last(back)
+        return evaluate_next_item(self.model, histories, targets, metrics=_METRICS, split=part).table
 
     def save(self, path: str | Path) -> Path:
         """Write the recommender as a folder; see :mod:`palate.saving`."""

@@ -8,6 +8,7 @@ import pytest
 from cyclopts import App
 
 from palate.cli.app import _COMMANDS, run
+from palate.cli.log_options import LogOptions
 from palate.config import Config
 from palate.errors import ConfigError
 from palate.registry import components
@@ -42,7 +43,8 @@ def options():
 
     def collect(words, function):
         parameters = inspect.signature(function).parameters.values()
-        names = [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
+        names = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.name != "log"]
+        names += list(LogOptions.__dataclass_fields__) if "log" in inspect.signature(function).parameters else []
         found.extend((words, name.replace("_", "-")) for name in names)
 
     for name, (place, _) in _COMMANDS.items():

@@ -13,7 +13,7 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, Parameter
 
 from palate import __version__
 from palate.errors import (
@@ -62,6 +62,7 @@ def build_app() -> App:
         help="From a log of who chose what to a chosen, calibrated, saved and served recommender.",
         version=__version__,
         help_format="plaintext",
+        default_parameter=Parameter(negative=()),
     )
     for name, (place, line) in _COMMANDS.items():
         app.command(place, name=name, help=line)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
-__all__ = ["console", "finish", "parse_settings", "say"]
+    from palate.train.progress import Progress
+
+__all__ = ["console", "finish", "parse_settings", "progress", "say"]
 
 
 def console(*, error: bool = False) -> Console:
@@ -32,6 +36,18 @@ def finish(document: Any, *parts: RenderableType, machine: bool) -> None:
         sys.stdout.write(json.dumps(document, ensure_ascii=False, indent=1, default=str) + "\n")
     else:
         say(*parts, machine=False)
+
+
+@contextmanager
+def progress(*, machine: bool) -> Iterator[Progress]:
+    """Give a progress display for standard error: a bar on a terminal, plain lines elsewhere, nothing for a machine."""
+    from palate.train.progress import SilentProgress, progress_for
+
+    shown = SilentProgress() if machine else progress_for(sys.stderr)
+    try:
+        yield shown
+    finally:
+        shown.close()
 
 
 def parse_settings(pairs: tuple[str, ...]) -> dict[str, Any]:
