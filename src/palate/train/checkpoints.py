@@ -47,8 +47,7 @@ class CheckpointStore:
 
     def clean(self) -> None:
         """Put back what a kill in the middle of a replacement set aside, and remove what a kill left half written."""
-        for path in self.folder.glob(".checkpoint-*.previous"):
-            restore_folder(self.folder / path.name[1:].removesuffix(".previous"))
+        self._put_back()
         for path in self.folder.glob(".checkpoint-*"):
             if re.fullmatch(r"\.checkpoint-\d+\.(new-[0-9a-f]+|old-[0-9a-f]+|previous)", path.name):
                 shutil.rmtree(path, ignore_errors=True)
@@ -81,6 +80,7 @@ class CheckpointStore:
         Raises:
             CheckpointError: If there are checkpoints, but none of them can be read.
         """
+        self._put_back()
         damaged: list[str] = []
         for path in reversed(self.paths()):
             try:
@@ -99,6 +99,10 @@ class CheckpointStore:
         """Remove all checkpoints of the folder."""
         for path in self.paths():
             self._drop(path)
+
+    def _put_back(self) -> None:
+        for path in self.folder.glob(".checkpoint-*.previous"):
+            restore_folder(self.folder / path.name[1:].removesuffix(".previous"))
 
     def _up_to(self, step: int) -> list[Path]:
         return [path for path in self.paths() if _step(path) <= step]
