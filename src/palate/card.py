@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from palate.config import Config
 
-__all__ = ["CalibrationFacts", "Card", "CostFacts", "DataFacts", "MetricFacts", "Task"]
+__all__ = ["CalibrationFacts", "Card", "CostFacts", "DataFacts", "MetricFacts", "SamplingFacts", "Task"]
 
 Task = Literal["rank", "next-item"]
 
@@ -78,6 +78,24 @@ class DataFacts(Config):
     test: int
 
 
+class SamplingFacts(Config):
+    """Negatives that were sampled for a log of positives alone.
+
+    Attributes:
+        per_positive: Negatives for each positive row.
+        positives: Positive rows.
+        negatives: Rows that were sampled.
+        rate: Share of all possible negatives that was kept; probabilities are corrected by it.
+        seed: Seed of the draw.
+    """
+
+    per_positive: int
+    positives: int
+    negatives: int
+    rate: float
+    seed: int
+
+
 class CostFacts(Config):
     """What it takes to train and to run.
 
@@ -112,6 +130,7 @@ class Card(Config):
     protocol: str
     metrics: tuple[MetricFacts, ...] = ()
     calibration: CalibrationFacts | None = None
+    sampling: SamplingFacts | None = None
     cost: CostFacts
     limits: tuple[str, ...] = ()
     interrupted: bool = False
@@ -150,6 +169,7 @@ class Card(Config):
             "",
             f"- {data.rows:,} interactions of {data.users:,} users with {data.items:,} items{span}.",
             f"- Label: {data.label or 'none; every row is a positive'}.",
+            *self._sampling_lines(),
             f"- Split: {data.split}; {data.train:,} / {data.validation:,} / {data.test:,} rows.",
             f"- Fingerprint of the split's row ids: {data.split_fingerprint[:12]}.",
             f"- Licence of the data: {data.licence or 'not stated'}. Fingerprint {data.fingerprint[:12]}.",
@@ -162,6 +182,15 @@ class Card(Config):
             "",
         ]
         return "\n".join(lines)
+
+    def _sampling_lines(self) -> list[str]:
+        if self.sampling is None:
+            return []
+        drawn = self.sampling
+        return [
+            f"- Negatives: {drawn.negatives:,} sampled for {drawn.positives:,} positives, {drawn.rate:.3g} of all "
+            "that were possible; served scores and probabilities are corrected for it, metrics are on the sample."
+        ]
 
     def _calibration_lines(self) -> list[str]:
         facts = self.calibration

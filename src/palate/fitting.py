@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import torch
 
 from palate import __version__
-from palate.card import CalibrationFacts, Card, CostFacts, DataFacts, MetricFacts, Task
+from palate.card import CalibrationFacts, Card, CostFacts, DataFacts, MetricFacts, SamplingFacts, Task
 from palate.config import ModelConfig, Size
 from palate.data.dataset import Dataset
 from palate.data.encoder import FeaturePlan
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from palate.sequence.contract import NextItemModel
     from palate.train.progress import Progress
     from palate.train.tracking import Tracker
+    from palate.users_log import UsersLog
 
 __all__ = ["fit", "fit_next_item", "fit_ranker"]
 
@@ -167,6 +168,7 @@ def fit_ranker(
         data=_data_facts(task.dataset, task.split),
         protocol=f"Rows held out by {task.split.how}; scored once each, as given. Intervals are over users.",
         cost=_cost(ranker, seconds, result),
+        sampling=_sampling_facts(task),
         limits=_rank_limits(task),
         interrupted=result.stopped_because == "interrupted",
     )
@@ -353,9 +355,12 @@ def _facts_of(table: MetricTable, part: Any) -> list[MetricFacts]:
     ]
 
 
-def _request_time(recommender: Recommender, calls: int = 5) -> float:
+def _request_time(recommender: Recommender, calls: int = 5) -> float | None:
     """Return the median time of a ``recommend`` call for one user of the log, in milliseconds."""
-    users = cast("Any", recommender).users.users.tokens
+    log: UsersLog | None = cast("Any", recommender).users
+    if log is None:
+        return None
+    users = log.users.tokens
     taken = []
     recommender.recommend(user=users[0], k=10)
     for call in range(calls):
@@ -412,6 +417,19 @@ def _blank_card(task: NextItemTask, model: str, config: ModelConfig, seed: int, 
             "Trained without each user's last two items; the log that travels along holds them.",
             "Held-out items that were also taken earlier count as misses.",
         ),
+    )
+
+
+def _sampling_facts(task: RankTask) -> SamplingFacts | None:
+    drawn = task.sampling
+    if drawn is None:
+        return None
+    return SamplingFacts(
+        per_positive=drawn.per_positive,
+        positives=drawn.positives,
+        negatives=drawn.negatives,
+        rate=drawn.rate,
+        seed=task.seed,
     )
 
 

@@ -35,6 +35,7 @@ from palate.recommender import (
 )
 from palate.registry import find
 from palate.saving import SavedFolder, save_folder
+from palate.tasks import sampled
 from palate.users_log import UsersLog
 
 if TYPE_CHECKING:
@@ -73,8 +74,8 @@ class RankRecommender(Recommender):
         self,
         model: Ranker,
         encoder: FeatureEncoder,
-        catalogue: Catalogue,
-        users: UsersLog,
+        catalogue: Catalogue | None,
+        users: UsersLog | None,
         card: Card,
         *,
         split: Split,
@@ -104,7 +105,12 @@ class RankRecommender(Recommender):
             SchemaError: If a row has neither user nor item, or a column that the model does not know.
         """
         logits = logits_of(self.model, self.encode(_frame(rows)))
-        return Scores(logits, self.probabilities(logits))
+        return Scores(self.corrected(logits), self.probabilities(logits))
+
+    def corrected(self, logits: FloatArray) -> FloatArray:
+        """Return logits without the effect of sampled negatives: ``z + ln(rate)``."""
+        sampling = self.card.sampling
+        return logits if sampling is None else logits + np.log(sampling.rate)
 
     def encode(self, frame: pl.DataFrame) -> RankTable:
         """Return rows as the model sees them."""
@@ -121,10 +127,19 @@ class RankRecommender(Recommender):
         return self.encoder.encode(frame, history=self.history, missing="oov")
 
     def probabilities(self, logits: FloatArray) -> FloatArray | None:
-        """Return calibrated probabilities of logits, or ``None`` without a calibrator."""
-        if self.calibrator is None:
-            return None
-        return self.calibrator.predict(_sigmoid(logits))
+        """Return calibrated probabilities of logits, or ``None`` without a calibrator.
+
+        Where negatives were sampled, the odds are corrected by the sampling rate.
+        """
+        chances = self.calibrated(logits)
+        sampling = self.card.sampling
+        if chances is None or sampling is None:
+            return chances
+        return sampling.rate * chances / (sampling.rate * chances + 1 - chances)
+
+    def calibrated(self, logits: FloatArray) -> FloatArray | None:
+        """Return what the calibrator makes of logits, in the world of the rows it was fitted on."""
+        return None if self.calibrator is None else self.calibrator.predict(_sigmoid(logits))
 
     def recommend(
         self,
@@ -138,11 +153,17 @@ class RankRecommender(Recommender):
         """Score the whole catalogue for a user and return the ``k`` best; see the base class."""
         check_who(user, history, k)
         check_unknown(unknown)
+        if self.catalogue is None or self.users is None:
+            raise ConfigError(
+                f"{self.card.model} was fitted on rows without users or items: it scores rows and recommends nothing.",
+                remedy="Declare both when the data is opened: user=COLUMN, item=COLUMN.",
+            )
         given, ignored = self.catalogue.resolve(history or [], unknown=unknown)
         known = user is not None and self.users.knows(user)
         seen = given if history is not None or user is None else self.users.items_of(user)
-        logits = logits_of(self.model, self._for_user(user, given if history is not None else None))
-        order_by = logits.copy()
+        logits = logits_of(self.model, self._for_user(self.catalogue, user, given if history is not None else None))
+        scores = self.corrected(logits)
+        order_by = scores.copy()
         if exclude_seen:
             order_by[np.asarray(seen, dtype=np.int64) - 1] = -np.inf
         best = np.argsort(-order_by, kind="stable")[:k]
@@ -153,7 +174,7 @@ class RankRecommender(Recommender):
                 rank,
                 self.catalogue.item(place + 1),
                 self.catalogue.title(place + 1),
-                float(logits[place]),
+                float(scores[place]),
                 None if probabilities is None else float(probabilities[rank - 1]),
             )
             for rank, place in enumerate(best.tolist(), start=1)
@@ -175,7 +196,7 @@ class RankRecommender(Recommender):
         truth = ["log_loss", "brier", "ece", "pcoc"]
         measured: dict[str, Any] = {"labels": table.labels, "groups": groups, "split": part, "seeds": (self.card.seed,)}
         areas = evaluate_ranker(logits, metrics=order, **measured)
-        chances = self.probabilities(logits)
+        chances = self.calibrated(logits)
         if chances is None:
             errors = evaluate_ranker(logits, metrics=truth, **measured)
         else:
@@ -198,7 +219,9 @@ class RankRecommender(Recommender):
                 f'"{data.name}" is not the data set that this was fitted on ("{self.card.data.name}").',
                 remedy="Open the same data set, or score its rows with score(rows).",
             )
-        return self.encoder.encode_dataset(dataset, self.split.part(part), history=self.history)
+        labelled = sampled(dataset, self.split, seed=0 if self.card.sampling is None else self.card.sampling.seed)
+        assert labelled.split is not None
+        return self.encoder.encode_dataset(labelled.dataset, labelled.split.part(part), history=self.history)
 
     def with_calibrator(self, name: str, calibrator: Calibrator | None, card: Card) -> Self:
         """Return the same ranker with another calibrator and card."""
@@ -212,7 +235,8 @@ class RankRecommender(Recommender):
         documents, arrays = self.encoder.to_saved()
         documents |= {"card": self.card.model_dump(), "split": _split_document(self.split)}
         arrays |= {"split": {part: self.split.part(part) for part in ("train", "validation", "test")}}
-        arrays |= {"users": self.users.to_arrays(), "catalogue": self.catalogue.to_arrays()}
+        if self.users is not None and self.catalogue is not None:
+            arrays |= {"users": self.users.to_arrays(), "catalogue": self.catalogue.to_arrays()}
         if self.history is not None:
             arrays["history"] = self.history.to_arrays()
         if self.calibrator is not None and self.card.calibration is not None:
@@ -245,25 +269,25 @@ class RankRecommender(Recommender):
         return cls(
             model,
             encoder,
-            Catalogue.from_arrays(folder.arrays("catalogue")),
-            UsersLog.from_arrays(folder.arrays("users")),
+            Catalogue.from_arrays(folder.arrays("catalogue")) if folder.has("catalogue.safetensors") else None,
+            UsersLog.from_arrays(folder.arrays("users")) if folder.has("users.safetensors") else None,
             card,
             split=split,
             history=history,
             calibrator=load_calibrator(folder),
         )
 
-    def _for_user(self, user: Item | None, history: Sequence[int] | None) -> RankTable:
+    def _for_user(self, catalogue: Catalogue, user: Item | None, history: Sequence[int] | None) -> RankTable:
         """Return the catalogue as rows for one user: item columns are encoded once, the user's for each request."""
         columns = self.encoder.columns
         if self._candidates is None:
-            frame = pl.DataFrame({str(columns.item): self.catalogue.ids})
+            frame = pl.DataFrame({str(columns.item): catalogue.ids})
             self._candidates = self.encoder.encode(frame, missing="oov")
         row = pl.DataFrame({str(columns.user): [user]})
         if columns.time is not None:
             row = row.with_columns(pl.lit(int(time.time())).alias(columns.time))
         if history is not None:
-            ids = [[str(self.catalogue.item(number)) for number in history]]
+            ids = [[str(catalogue.item(number)) for number in history]]
             names = [field.name for field in self.encoder.plan.fields if field.derive == "history"]
             row = row.with_columns(pl.Series(name, ids, dtype=pl.List(pl.String)) for name in names)
         return self._join(self.encoder.encode(row, history=self.history, missing="oov"), self._candidates)

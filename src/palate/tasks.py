@@ -15,6 +15,7 @@ from palate.data.encoder import FeatureEncoder, FeaturePlan
 from palate.data.history import HistoryLog
 from palate.data.item_index import ItemIndex, sequence_log
 from palate.data.leakage import require_no_leakage
+from palate.data.negatives import NegativeSampling, WithNegatives, with_negatives
 from palate.data.rank_table import RankTable
 from palate.data.schema import Role
 from palate.data.sequences import IntArray, SequenceLog
@@ -26,7 +27,9 @@ from palate.users_log import UsersLog
 if TYPE_CHECKING:
     from palate.data.dataset import Dataset
 
-__all__ = ["NextItemTask", "RankTask", "default_split"]
+__all__ = ["NextItemTask", "RankTask", "default_split", "sampled"]
+
+NEGATIVES_PER_POSITIVE = 4
 
 
 def default_split(dataset: Dataset, *, seed: int = 0) -> Split:
@@ -57,15 +60,19 @@ class RankTask:
         users: Every user's items.
         history: The positives from which histories are taken (each row sees only what is strictly earlier), or
             ``None`` where the plan has no history.
+        sampling: What was sampled for training, when the log has positives alone.
+        seed: Seed of split and sampling.
     """
 
     dataset: Dataset
     split: Split
     encoder: FeatureEncoder
     tables: Mapping[Part, RankTable]
-    catalogue: Catalogue
-    users: UsersLog
+    catalogue: Catalogue | None
+    users: UsersLog | None
     history: HistoryLog | None
+    sampling: NegativeSampling | None = None
+    seed: int = 0
 
     @classmethod
     def prepare(
@@ -73,20 +80,39 @@ class RankTask:
     ) -> Self:
         """Split, fit the features on the training rows, encode all parts, and check for leaks.
 
+        A log of positives alone gets four sampled negatives for each row, counted and corrected for. A log without
+        users or items (a plain table of rows) is scored row by row and recommends nothing.
+
         Raises:
             LeakageError: If training could see what it will be judged on.
         """
         split = default_split(dataset, seed=seed) if split is None else split
-        encoder = FeatureEncoder.fit(dataset, split.train, plan)
         require_no_leakage(dataset, split)
+        labelled = sampled(dataset, split, seed=seed)
+        rows, parts = labelled.dataset, labelled.split
+        assert parts is not None
+        encoder = FeatureEncoder.fit(rows, parts.train, plan)
         with_history = any(field.derive == "history" for field in encoder.plan.fields)
-        history = encoder.history(dataset) if with_history else None
+        history = encoder.history(rows) if with_history else None
         tables: dict[Part, RankTable] = {
-            part: encoder.encode_dataset(dataset, split.part(part), history=history)
+            part: encoder.encode_dataset(rows, parts.part(part), history=history)
             for part in ("train", "validation", "test")
         }
-        catalogue = Catalogue(ItemIndex.from_dataset(dataset))
-        return cls(dataset, split, encoder, tables, catalogue, users_log(dataset, catalogue.index), history)
+        catalogue = Catalogue(ItemIndex.from_dataset(dataset)) if _names(dataset) else None
+        users = None if catalogue is None else users_log(dataset, catalogue.index)
+        sampling = labelled.sampling.get("train")
+        return cls(dataset, split, encoder, tables, catalogue, users, history, sampling, seed)
+
+
+def sampled(dataset: Dataset, split: Split, *, seed: int) -> WithNegatives:
+    """Return the data set as it is if it has labels, else with sampled negatives, the same for the same seed."""
+    if dataset.has_labels:
+        return WithNegatives(dataset, split, {})
+    return with_negatives(dataset, split, per_positive=NEGATIVES_PER_POSITIVE, seed=seed)
+
+
+def _names(dataset: Dataset) -> bool:
+    return all(dataset.schema.has("interactions", role) for role in (Role.USER, Role.ITEM))
 
 
 @dataclass(frozen=True)
