@@ -145,7 +145,7 @@ class RankTable:
             columns = {name: _mapped(folder, name) for name in facts["columns"] if not name.startswith("sequence_")}
             sequences = tuple(_mapped(folder, f"sequence_{place}") for place in range(int(facts["sequences"])))
             table = cls(sequences=sequences, **columns)
-        except (KeyError, TypeError, ValueError, DataError) as error:
+        except (KeyError, TypeError, ValueError, EOFError, OSError, DataError) as error:
             raise SavedFolderError(
                 f"{path} does not hold a table: {error}", remedy="The folder was altered: encode the data again."
             ) from None
@@ -181,7 +181,6 @@ def _gather(column: AnyArray, rows: Rows) -> AnyArray:
 
 
 def _mapped(folder: SavedFolder, name: str) -> AnyArray:
-    file = folder.file(f"{name}.npy")
     # Copy-on-write: torch wants memory that it may write to, and the file must never change.
-    column: AnyArray = np.load(file, mmap_mode="c" if file.stat().st_size else None, allow_pickle=False)
+    column: AnyArray = np.load(folder.file(f"{name}.npy"), mmap_mode="c", allow_pickle=False)
     return column
