@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from palate.errors import ConfigError
+from palate.rank.dropout import Dropout
 from palate.rank.layers import activation_called, init_linear
 
 __all__ = ["CIN", "CrossNet", "CrossNetV2", "fm_second_order"]
@@ -80,6 +81,7 @@ class CrossNetV2(nn.Module):
         rank: Rank of every ``W_l``, or ``None`` for full matrices.
         activation: Name of ``a``, see :data:`palate.rank.layers.ACTIVATIONS`.
         batch_norm: Normalise ``W_l x_l + b_l`` before ``a``.
+        dropout: Share of every layer's output that is zeroed in training.
 
     Shapes:
         forward: ``[B, d]`` -> ``[B, d]``.
@@ -100,6 +102,7 @@ class CrossNetV2(nn.Module):
         rank: int | None = None,
         activation: str = "identity",
         batch_norm: bool = False,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         _at_least_one(num_layers)
@@ -119,13 +122,14 @@ class CrossNetV2(nn.Module):
             return nn.Sequential(*parts)
 
         self.factors = nn.ModuleList(factor() for _ in range(num_layers))
+        self.dropout = Dropout(dropout)
         init_linear(self)
 
     def forward(self, x_0: Tensor) -> Tensor:
         """Return the crossed features ``[B, d]``."""
         x = x_0
         for factor in self.factors:
-            x = torch.addcmul(x, x_0, factor(x))
+            x = self.dropout(torch.addcmul(x, x_0, factor(x)))
         return x
 
 
