@@ -7,7 +7,7 @@ import math
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from palate.data.buckets import QuantileBuckets, Standardiser, criteo_bucket
@@ -24,6 +24,7 @@ def test_criteo_rule_by_hand(value: float, bucket: int) -> None:
     assert criteo_bucket(pl.Series([value])).to_list() == [bucket]
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.lists(st.integers(-5, 10**7), min_size=1, max_size=50))
 def test_criteo_rule_is_the_scalar_rule(values: list[int]) -> None:
     expected = [math.floor(math.log(v) ** 2) if v > 2 else int(v) for v in values]
@@ -48,6 +49,7 @@ def test_equal_values_share_a_bucket() -> None:
     assert len(QuantileBuckets.fit(pl.Series([None], dtype=pl.Float64), num_buckets=4).edges) == 0
 
 
+@settings(max_examples=50, deadline=None)
 @given(numbers, st.integers(2, 8))
 def test_buckets_rise_with_the_value(values: list[float | None], num_buckets: int) -> None:
     series = pl.Series(values, dtype=pl.Float64)
@@ -57,6 +59,7 @@ def test_buckets_rise_with_the_value(values: list[float | None], num_buckets: in
     assert all(0 <= bucket < num_buckets for bucket in ordered)
 
 
+@settings(max_examples=50, deadline=None)
 @given(numbers, st.lists(st.integers(0, 4), min_size=60, max_size=60))
 def test_counts_are_the_same_as_repeated_values(values: list[float | None], counts: list[int]) -> None:
     series, weights = pl.Series(values, dtype=pl.Float64), pl.Series(counts[: len(values)])

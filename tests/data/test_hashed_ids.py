@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from palate.data.hashed_ids import HashedIds, stable_hash
@@ -21,6 +21,7 @@ def reference(token: str, salt: str) -> int:
     return state ^ (state >> 31)
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.lists(st.text(max_size=8), max_size=20), st.text(max_size=3))
 def test_hash_is_the_slow_one(tokens: list[str], salt: str) -> None:
     hashes = stable_hash(pl.Series(tokens, dtype=pl.String), salt=salt)

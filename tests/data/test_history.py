@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import polars as pl
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from palate.data.history import HistoryLog
@@ -25,6 +25,7 @@ def reference(log: list[tuple[str, int, int]], user: str, time: int, length: int
     return [0] * (length - len(items)) + items
 
 
+@settings(max_examples=50, deadline=None)
 @given(events, queries, st.integers(1, 5))
 def test_agrees_with_the_slow_reference(
     log: list[tuple[str, int, int]], rows: list[tuple[str, int]], length: int
@@ -38,6 +39,7 @@ def test_agrees_with_the_slow_reference(
     assert found.dtype == np.int32
 
 
+@settings(max_examples=50, deadline=None)
 @given(events, st.integers(1, 4))
 def test_what_happens_later_changes_nothing(log: list[tuple[str, int, int]], length: int) -> None:
     """No leakage: with everything from a moment on removed, histories before that moment stay the same."""

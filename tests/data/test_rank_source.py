@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from palate.data.rank_source import RankSource, ShuffledRows
@@ -26,6 +26,7 @@ def epoch_rows(source: RankSource, epoch: int) -> list[int]:
 sizes = st.tuples(st.integers(1, 90), st.integers(1, 40), st.integers(1, 100), st.booleans())
 
 
+@settings(max_examples=50, deadline=None)
 @given(sizes, st.integers(0, 3), st.integers(0, 5))
 def test_every_row_comes_once_per_epoch(size: tuple[int, int, int, bool], epoch: int, seed: int) -> None:
     rows, batch_size, pool_rows, shuffle = size
@@ -35,6 +36,7 @@ def test_every_row_comes_once_per_epoch(size: tuple[int, int, int, bool], epoch:
         assert epoch_rows(source, epoch) == list(range(rows))
 
 
+@settings(max_examples=50, deadline=None)
 @given(sizes, st.integers(0, 2), st.data())
 def test_a_batch_depends_on_seed_epoch_and_step_alone(
     size: tuple[int, int, int, bool], seed: int, data: st.DataObject
@@ -51,6 +53,7 @@ def test_a_batch_depends_on_seed_epoch_and_step_alone(
         assert source.rows(epoch, step).tolist() == source.batch(epoch, step).ids[:, 0].tolist()
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.integers(1, 60), st.integers(8, 40), st.integers(1, 4), st.integers(1, 100))
 def test_shards_make_up_the_joint_batch(rows: int, batch_size: int, world: int, pool_rows: int) -> None:
     source = RankSource(table(rows + 8), batch_size, seed=1, pool_rows=pool_rows)
@@ -108,14 +111,14 @@ def test_a_tiny_last_batch_is_merged_or_dropped(rows: int, batch_size: int, last
 
 
 def test_bad_settings_are_refused() -> None:
-    for settings, message in (
+    for wrong, message in (
         ({"batch_size": 0}, "batch_size is 0"),
         ({"seed": -1}, "seed is -1"),
         ({"pool_rows": 0}, "pool_rows is 0"),
         ({"last": "keep"}, 'last is "keep"'),
     ):
         with pytest.raises(ConfigError, match=message):
-            RankSource(table(9), **{"batch_size": 4, **settings})  # type: ignore[arg-type]
+            RankSource(table(9), **{"batch_size": 4, **wrong})  # type: ignore[arg-type]
     with pytest.raises(DataError, match="no labels"):
         RankSource(RankTable(ids=np.zeros((3, 1), np.int32)), 2)
     with pytest.raises(DataError, match="no rows"):

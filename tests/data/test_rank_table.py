@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from palate.data.features import RankBatch
@@ -48,6 +48,7 @@ def check(batch: RankBatch, rows: list[int]) -> None:
     assert torch.equal(batch.users, expected // 2)
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.lists(st.integers(0, 9), max_size=12))
 def test_a_batch_is_its_rows(rows: list[int]) -> None:
     check(make().batch(np.array(rows, dtype=np.int64)), rows)

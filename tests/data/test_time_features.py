@@ -6,13 +6,14 @@ from datetime import UTC, datetime, timedelta
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from palate.data.time_features import avazu_seconds, time_features
 from palate.errors import DataError
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.lists(st.integers(-(10**9), 4 * 10**9), min_size=1, max_size=20), st.sampled_from([0.0, 5.5, -3.0]))
 def test_parts_agree_with_the_calendar(times: list[int], offset: float) -> None:
     frame = time_features(pl.Series(times), utc_offset_hours=offset)

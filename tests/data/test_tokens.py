@@ -53,7 +53,7 @@ def test_repeated_and_missing_tokens_are_refused_by_name() -> None:
         TokenIndex(pl.Series(["a", None]))
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(st.lists(texts, unique=True, max_size=20), st.lists(st.none() | texts, max_size=70))
 def test_every_way_to_look_up_agrees_with_a_dictionary(tokens: list[str], values: list[str | None]) -> None:
     index = TokenIndex(pl.Series(tokens, dtype=pl.String))
@@ -85,6 +85,7 @@ def test_taking_places_gives_tokens_and_null() -> None:
     assert TokenIndex([]).positions(pl.Series(["a"])).tolist() == [-1]
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.lists(texts, max_size=20))
 def test_packing_is_undone(tokens: list[str]) -> None:
     packed = pack_tokens(pl.Series(tokens, dtype=pl.String))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from palate.data.vocabulary import Vocabulary, count_tokens
@@ -48,6 +48,7 @@ def test_ties_of_numbers_are_in_the_order_of_their_text() -> None:
     assert Vocabulary.fit(pl.Series([9, 10, 100])).tokens.to_list() == ["10", "100", "9"]
 
 
+@settings(max_examples=50, deadline=None)
 @given(columns, st.integers(1, 3), st.randoms(use_true_random=False))
 def test_the_order_of_rows_does_not_matter(values: list[str | None], min_count: int, random: object) -> None:
     shuffled = list(values)
@@ -57,6 +58,7 @@ def test_the_order_of_rows_does_not_matter(values: list[str | None], min_count: 
     assert first == second
 
 
+@settings(max_examples=50, deadline=None)
 @given(columns, st.integers(1, 3))
 def test_encoding_is_undone_for_known_tokens(values: list[str | None], min_count: int) -> None:
     series = pl.Series(values, dtype=pl.String)
@@ -69,6 +71,7 @@ def test_encoding_is_undone_for_known_tokens(values: list[str | None], min_count
     assert counts == sorted(counts, reverse=True)
 
 
+@settings(max_examples=50, deadline=None)
 @given(columns)
 def test_streaming_counts_the_same(values: list[str | None]) -> None:
     series = pl.Series("c", values, dtype=pl.String)
@@ -80,6 +83,7 @@ def test_counts_of_one_token_in_two_spellings_are_summed() -> None:
     assert dict(counted.sort("token").iter_rows()) == {"0": 2, "1": 1}
 
 
+@settings(max_examples=50, deadline=None)
 @given(columns)
 def test_saved_and_rebuilt_is_equal(values: list[str | None]) -> None:
     vocabulary = Vocabulary.fit(pl.Series(values, dtype=pl.String), missing="zz")

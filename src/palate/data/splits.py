@@ -168,10 +168,7 @@ def _cut(order: IntArray, fractions: Fractions, *, how: str, settings: dict[str,
             f"fractions is {tuple(fractions)}.",
             remedy="Give three shares that sum to 1, such as (0.8, 0.1, 0.1); validation or test may be 0.",
         )
-    # The small term undoes the rounding of sums such as 0.7 + 0.2.
-    first, second = (int(len(order) * share + 1e-6) for share in (shares[0], shares[0] + shares[1]))
-    if shares[2] == 0:
-        second = len(order)
+    first, second = _cuts(len(order), shares)
     train, validation, test = (np.sort(part) for part in (order[:first], order[first:second], order[second:]))
     for part, rows, share in zip(PARTS, (train, validation, test), shares, strict=True):
         if share and not len(rows):
@@ -179,6 +176,13 @@ def _cut(order: IntArray, fractions: Fractions, *, how: str, settings: dict[str,
                 f"The part {part} would be empty: {share:g} of {len(order):,}.", remedy="Give it a larger share."
             )
     return Split(train, validation, test, how=how, settings={"fractions": list(shares), **settings})
+
+
+def _cuts(rows: int, shares: Fractions) -> tuple[int, int]:
+    """Return where validation and test begin: ``floor(share * rows)``, as in the published splits."""
+    # The small term undoes the rounding of sums such as 0.7 + 0.2.
+    first, second = (int(rows * share + 1e-6) for share in (shares[0], shares[0] + shares[1]))
+    return first, second if shares[2] else rows
 
 
 def _user_codes(dataset: Dataset) -> IntArray:
