@@ -43,11 +43,11 @@ def test_logits_by_hand():
     e = w["embedding.table.weight"][IDS.numpy()]
     logs = normalise(w, "products.log_norm", np.log(np.maximum(np.abs(e), 1e-5)))
     products = normalise(w, "products.exp_norm", np.exp(np.einsum("nf,bfd->bnd", w["products.orders.weight"], logs)))
-    hidden = np.maximum(products.reshape(2, 6) @ w["tower.layers.0.weight"].T + w["tower.layers.0.bias"], 0)
-    first = hidden @ w["tower.layers.2.weight"].T + w["tower.layers.2.bias"]
+    hidden = np.maximum(products.reshape(2, 6) @ w["tower.0.layers.0.weight"].T + w["tower.0.layers.0.bias"], 0)
+    first = hidden @ w["tower.1.weight"].T + w["tower.1.bias"]
     x = w["deep_embedding.table.weight"][IDS.numpy()].reshape(2, 6)
-    hidden = np.maximum(x @ w["deep_tower.layers.0.weight"].T + w["deep_tower.layers.0.bias"], 0)
-    second = hidden @ w["deep_tower.layers.2.weight"].T + w["deep_tower.layers.2.bias"]
+    hidden = np.maximum(x @ w["deep_tower.0.layers.0.weight"].T + w["deep_tower.0.layers.0.bias"], 0)
+    second = hidden @ w["deep_tower.1.weight"].T + w["deep_tower.1.bias"]
     expected = np.concatenate([first, second], axis=1) @ w["head.weight"][0] + w["head.bias"]
     np.testing.assert_allclose(model(RankBatch(ids=IDS)).detach(), expected, rtol=1e-5)
 

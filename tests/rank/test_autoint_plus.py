@@ -49,8 +49,8 @@ def test_logits_by_hand(scale):
     out = attention_by_hand(w, "attention.0", e, heads=2, scale=scale)
     out = attention_by_hand(w, "attention.1", out, heads=2, scale=scale)
     attended = out.reshape(2, 12) @ w["head.weight"][0] + w["head.bias"]
-    hidden = np.maximum(e.reshape(2, 6) @ w["tower.layers.0.weight"].T + w["tower.layers.0.bias"], 0)
-    deep = (hidden @ w["tower.layers.2.weight"].T + w["tower.layers.2.bias"])[:, 0]
+    hidden = np.maximum(e.reshape(2, 6) @ w["tower.0.layers.0.weight"].T + w["tower.0.layers.0.bias"], 0)
+    deep = (hidden @ w["tower.1.weight"].T + w["tower.1.bias"])[:, 0]
     wide = w["linear.weights.table.weight"][IDS.numpy()].sum((1, 2)) + w["linear.bias"]
     np.testing.assert_allclose(model(RankBatch(ids=IDS)).detach(), attended + deep + wide, rtol=1e-5)
 

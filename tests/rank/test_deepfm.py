@@ -21,7 +21,7 @@ def test_logits_by_hand():
     linear = w["linear.weights.table.weight"][IDS.numpy()].sum((1, 2)) + w["linear.bias"]
     pairs = sum((e[:, f] * e[:, g]).sum(1) for f, g in [(0, 1), (0, 2), (1, 2)])
     hidden = np.maximum(e.reshape(2, 6) @ w["tower.layers.0.weight"].T + w["tower.layers.0.bias"], 0)
-    deep = (hidden @ w["tower.layers.2.weight"].T + w["tower.layers.2.bias"])[:, 0]
+    deep = (hidden @ w["head.weight"].T + w["head.bias"])[:, 0]
     np.testing.assert_allclose(model(RankBatch(ids=IDS)).detach(), linear + pairs + deep, rtol=1e-5)
 
 

@@ -14,7 +14,7 @@ def test_logits_by_hand():
     model = DNN(FeatureSpec.from_sizes(a=2, b=2), DNNConfig(embedding_size=1, hidden=(2,), dropout=0))
     with torch.no_grad():
         model.embedding.table.weight.copy_(torch.tensor([[0.0], [2.0], [0.0], [-1.0]]))
-        first, last = model.tower.layers[0], model.tower.layers[-1]
+        first, last = model.tower.layers[0], model.head
         first.weight.copy_(torch.tensor([[1.0, 1.0], [1.0, 3.0]]))
         first.bias.copy_(torch.tensor([0.5, 0.5]))
         last.weight.copy_(torch.tensor([[2.0, 5.0]]))

@@ -62,7 +62,7 @@ def test_one_head_is_the_full_bilinear_form():
     torch.manual_seed(0)
     fusion = BilinearFusion(3, 5, num_heads=1)
     h_1, h_2 = torch.randn(4, 3), torch.randn(4, 5)
-    linear = (fusion.first(h_1) + fusion.second(h_2))[:, 0]
+    linear = fusion.first(h_1) + fusion.second(h_2)
     full = torch.stack([a @ fusion.bilinear[0] @ b for a, b in zip(h_1, h_2, strict=True)])
     torch.testing.assert_close(fusion(h_1, h_2), linear + full)
 

@@ -47,10 +47,10 @@ def test_logits_by_hand(structure):
     guide, hidden = e.reshape(2, 12), (layer_norm(e) * w["norm_weight"] + w["norm_bias"]).reshape(2, 12)
     if structure == "serial":
         out = block_by_hand(w, "blocks.1", guide, block_by_hand(w, "blocks.0", guide, hidden))
-        expected = layer(w, "tower.layers.0", out)[:, 0]
+        expected = layer(w, "head", out)[:, 0]
     else:
         out = np.concatenate([block_by_hand(w, f"blocks.{k}", guide, hidden) for k in range(2)], axis=1)
-        expected = layer(w, "tower.layers.2", np.maximum(layer(w, "tower.layers.0", out), 0))[:, 0]
+        expected = layer(w, "head", np.maximum(layer(w, "tower.layers.0", out), 0))[:, 0]
     np.testing.assert_allclose(model(RankBatch(ids=IDS)).detach(), expected, rtol=2e-5)
 
 

@@ -29,7 +29,7 @@ def test_logits_by_hand(product):
         parts.append(sum(np.einsum("bd,be->bde", e[:, f], e[:, g]) for f in range(3) for g in range(3)).reshape(2, 4))
     x = np.concatenate(parts, axis=1)
     hidden = np.maximum(x @ w["tower.layers.0.weight"].T + w["tower.layers.0.bias"], 0)
-    expected = (hidden @ w["tower.layers.2.weight"].T + w["tower.layers.2.bias"])[:, 0]
+    expected = (hidden @ w["head.weight"].T + w["head.bias"])[:, 0]
     np.testing.assert_allclose(model(RankBatch(ids=IDS)).detach(), expected, rtol=1e-5)
 
 

@@ -15,7 +15,7 @@ def test_logits_by_hand():
         model.wide.weights.table.weight.copy_(torch.tensor([[0.0], [10.0], [0.0], [-3.0]]))
         model.wide.bias.fill_(0.5)
         model.embedding.table.weight.copy_(torch.tensor([[0.0], [2.0], [0.0], [-1.0]]))
-        first, last = model.deep.layers[0], model.deep.layers[-1]
+        first, last = model.deep.layers[0], model.head
         first.weight.copy_(torch.tensor([[1.0, 1.0], [1.0, 3.0]]))
         first.bias.copy_(torch.tensor([0.5, 0.5]))
         last.weight.copy_(torch.tensor([[2.0, 5.0]]))

@@ -36,8 +36,8 @@ def test_logits_by_hand():
     e = w["embedding.table.weight"][IDS.numpy()]
     linear = w["linear.weights.table.weight"][IDS.numpy()].sum((1, 2)) + w["linear.bias"]
     cin = cin_by_hand(w, e) @ w["cin_head.weight"][0] + w["cin_head.bias"]
-    hidden = np.maximum(e.reshape(2, 6) @ w["tower.layers.0.weight"].T + w["tower.layers.0.bias"], 0)
-    deep = (hidden @ w["tower.layers.2.weight"].T + w["tower.layers.2.bias"])[:, 0]
+    hidden = np.maximum(e.reshape(2, 6) @ w["tower.0.layers.0.weight"].T + w["tower.0.layers.0.bias"], 0)
+    deep = (hidden @ w["tower.1.weight"].T + w["tower.1.bias"])[:, 0]
     np.testing.assert_allclose(model(RankBatch(ids=IDS)).detach(), linear + cin + deep, rtol=1e-5)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import torch
 from pydantic import Field, PositiveInt
@@ -13,7 +13,7 @@ from palate.config import ModelConfig
 from palate.data.features import FeatureSpec, RankBatch
 from palate.rank.contract import Ranker
 from palate.rank.embedding import FieldEmbedding
-from palate.rank.layers import MLP, init_linear
+from palate.rank.layers import MLP, LogitHead, init_linear
 from palate.registry import register
 
 __all__ = ["AFNPlus", "AFNPlusConfig", "LogarithmicLayer"]
@@ -108,7 +108,8 @@ class AFNPlus(Ranker):
         z &= v_1 z_1 + v_2 z_2 + b
 
     with ``Log`` the :class:`LogarithmicLayer`. It searches the orders of the products instead of fixing them, at
-    the price of two embedding tables and of the signs. Good for tables of positive, multiplicative effects; where
+    the price of two embedding tables and of the signs. The products are normalised, so the head of their tower starts
+    from N(0, 0.01^2) and an untrained model is undecided. Good for tables of positive, multiplicative effects; where
     training is unsteady take ``eulernet``, which learns orders with signs.
 
     Args:
@@ -137,30 +138,23 @@ class AFNPlus(Ranker):
         size = config.embedding_size
         self.embedding = FieldEmbedding(spec, size, vectors=vectors)
         self.products = LogarithmicLayer(spec.num_fields, config.num_neurons)
-        self.tower = MLP(
-            config.num_neurons * size,
-            config.hidden,
-            out_features=1,
-            dropout=config.dropout,
-            batch_norm=config.batch_norm,
-        )
+
+        def tower(width: int, hidden: tuple[int, ...], dropout: float) -> nn.Sequential:
+            layers = MLP(width, hidden, dropout=dropout, batch_norm=config.batch_norm)
+            return nn.Sequential(layers, LogitHead(layers.out_features))
+
+        self.tower = tower(config.num_neurons * size, config.hidden, config.dropout)
+        nn.init.normal_(cast(LogitHead, self.tower[1]).weight, std=0.01)
         self.deep = config.deep
         if config.deep:
             self.deep_embedding = FieldEmbedding(spec, size, vectors=vectors)
-            self.deep_tower = MLP(
-                spec.num_fields * size,
-                config.deep_hidden,
-                out_features=1,
-                dropout=config.deep_dropout,
-                batch_norm=config.batch_norm,
-            )
-            self.head = nn.Linear(2, 1)
-            init_linear(self.head)
+            self.deep_tower = tower(spec.num_fields * size, config.deep_hidden, config.deep_dropout)
+            self.head = LogitHead(2)
 
     def forward(self, batch: RankBatch) -> Tensor:
         """Return logits ``[B]``."""
         logits: Tensor = self.tower(self.products(self.embedding(batch)))
         if self.deep:
             deep = self.deep_tower(self.deep_embedding(batch).flatten(1))
-            logits = self.head(torch.cat([logits, deep], dim=1))
-        return logits.squeeze(-1)
+            logits = self.head(torch.stack([logits, deep], dim=1))
+        return logits

@@ -14,7 +14,7 @@ from palate.data.features import FeatureSpec, RankBatch
 from palate.errors import ConfigError
 from palate.rank.contract import Ranker
 from palate.rank.embedding import FieldEmbedding, LinearTerm
-from palate.rank.layers import MLP, init_linear
+from palate.rank.layers import MLP, LogitHead, init_linear
 from palate.registry import register
 
 __all__ = ["AutoIntPlus", "AutoIntPlusConfig", "InteractingLayer"]
@@ -183,20 +183,20 @@ class AutoIntPlus(Ranker):
                 for width in widths[:-1]
             )
         )
-        self.head = nn.Linear(spec.num_fields * config.attention_size, 1)
-        init_linear(self.head)
-        self.tower: MLP | None = None
+        self.head = LogitHead(spec.num_fields * config.attention_size)
+        self.tower: nn.Module | None = None
         if config.hidden:
             width = spec.num_fields * config.embedding_size
-            self.tower = MLP(width, config.hidden, out_features=1, dropout=config.dropout, batch_norm=config.batch_norm)
+            tower = MLP(width, config.hidden, dropout=config.dropout, batch_norm=config.batch_norm)
+            self.tower = nn.Sequential(tower, LogitHead(tower.out_features))
         self.linear = LinearTerm(spec, vectors=vectors) if config.wide else None
 
     def forward(self, batch: RankBatch) -> Tensor:
         """Return logits ``[B]``."""
         fields = self.embedding(batch)
-        logits: Tensor = self.head(self.attention(fields).flatten(1)).squeeze(-1)
+        logits: Tensor = self.head(self.attention(fields).flatten(1))
         if self.tower is not None:
-            logits = logits + self.tower(fields.flatten(1)).squeeze(-1)
+            logits = logits + self.tower(fields.flatten(1))
         if self.linear is not None:
             logits = logits + self.linear(batch)
         return logits

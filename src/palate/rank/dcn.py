@@ -7,14 +7,14 @@ from typing import ClassVar
 
 import torch
 from pydantic import Field, PositiveInt
-from torch import Tensor, nn
+from torch import Tensor
 
 from palate.config import ModelConfig
 from palate.data.features import FeatureSpec, RankBatch
 from palate.rank.contract import Ranker
 from palate.rank.embedding import FieldEmbedding
 from palate.rank.interactions import CrossNet
-from palate.rank.layers import MLP, init_linear
+from palate.rank.layers import MLP, LogitHead
 from palate.registry import register
 
 __all__ = ["DCN", "DCNConfig"]
@@ -82,8 +82,7 @@ class DCN(Ranker):
         self.tower: MLP | None = None
         if config.hidden:
             self.tower = MLP(width, config.hidden, dropout=config.dropout, batch_norm=config.batch_norm)
-        self.head = nn.Linear(width + (config.hidden[-1] if config.hidden else 0), 1)
-        init_linear(self.head)
+        self.head = LogitHead(width + (config.hidden[-1] if config.hidden else 0))
 
     def forward(self, batch: RankBatch) -> Tensor:
         """Return logits ``[B]``."""
@@ -91,5 +90,5 @@ class DCN(Ranker):
         out = self.cross(x_0)
         if self.tower is not None:
             out = torch.cat([out, self.tower(x_0)], dim=1)
-        logits: Tensor = self.head(out).squeeze(-1)
+        logits: Tensor = self.head(out)
         return logits

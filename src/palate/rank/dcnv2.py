@@ -16,7 +16,7 @@ from palate.errors import ConfigError
 from palate.rank.contract import Ranker
 from palate.rank.embedding import FieldEmbedding
 from palate.rank.interactions import CrossNetV2
-from palate.rank.layers import MLP, init_linear
+from palate.rank.layers import MLP, LogitHead, init_linear
 from palate.registry import register
 
 __all__ = ["DCNv2", "DCNv2Config", "MixtureCrossNet"]
@@ -171,8 +171,7 @@ class DCNv2(Ranker):
         self.stacked = tower(config.stacked_hidden or config.hidden) if stacked else None
         self.parallel = tower(config.hidden) if parallel else None
         crossed = self.stacked.out_features if self.stacked is not None else width
-        self.head = nn.Linear(crossed + (self.parallel.out_features if self.parallel is not None else 0), 1)
-        init_linear(self.head)
+        self.head = LogitHead(crossed + (self.parallel.out_features if self.parallel is not None else 0))
 
     def forward(self, batch: RankBatch) -> Tensor:
         """Return logits ``[B]``."""
@@ -182,5 +181,5 @@ class DCNv2(Ranker):
             out = self.stacked(out)
         if self.parallel is not None:
             out = torch.cat([out, self.parallel(x_0)], dim=1)
-        logits: Tensor = self.head(out).squeeze(-1)
+        logits: Tensor = self.head(out)
         return logits

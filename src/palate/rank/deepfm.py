@@ -13,7 +13,7 @@ from palate.data.features import FeatureSpec, RankBatch
 from palate.rank.contract import Ranker
 from palate.rank.embedding import FieldEmbedding, LinearTerm
 from palate.rank.interactions import fm_second_order
-from palate.rank.layers import MLP
+from palate.rank.layers import MLP, LogitHead
 from palate.registry import register
 
 __all__ = ["DeepFM", "DeepFMConfig"]
@@ -77,14 +77,14 @@ class DeepFM(Ranker):
         self.tower = MLP(
             spec.num_fields * config.embedding_size,
             config.hidden,
-            out_features=1,
             dropout=config.dropout,
             batch_norm=config.batch_norm,
         )
+        self.head = LogitHead(self.tower.out_features)
 
     def forward(self, batch: RankBatch) -> Tensor:
         """Return logits ``[B]``."""
         fields = self.embedding(batch)
-        deep = self.tower(fields.flatten(1)).squeeze(-1)
+        deep = self.head(self.tower(fields.flatten(1)))
         logits: Tensor = self.linear(batch) + fm_second_order(fields) + deep
         return logits

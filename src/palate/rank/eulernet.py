@@ -14,7 +14,7 @@ from palate.config import ModelConfig
 from palate.data.features import FeatureSpec, RankBatch
 from palate.rank.contract import Ranker
 from palate.rank.embedding import FieldEmbedding
-from palate.rank.layers import init_linear
+from palate.rank.layers import LogitHead, init_linear
 from palate.registry import register
 
 __all__ = ["EulerInteraction", "EulerNet", "EulerNetConfig"]
@@ -179,8 +179,7 @@ class EulerNet(Ranker):
             )
             for before, after in pairwise(counts)
         )
-        self.head = nn.Linear(counts[-1] * size, 1)
-        init_linear(self.head)
+        self.head = LogitHead(counts[-1] * size)
         nn.init.normal_(self.head.weight, std=0.01)
 
     def forward(self, batch: RankBatch) -> Tensor:
@@ -190,4 +189,4 @@ class EulerNet(Ranker):
         for layer in self.layers:
             real, imaginary = layer(real, imaginary)
         logits: Tensor = self.head(real.flatten(1)) + self.head(imaginary.flatten(1))
-        return logits.squeeze(-1)
+        return logits

@@ -15,7 +15,7 @@ from palate.data.features import FeatureSpec, RankBatch
 from palate.errors import ConfigError
 from palate.rank.contract import Ranker
 from palate.rank.embedding import FieldEmbedding
-from palate.rank.layers import init_linear
+from palate.rank.layers import LogitHead, init_linear
 from palate.registry import register
 
 __all__ = ["FCN", "FCNConfig", "MaskedCrossNet"]
@@ -114,7 +114,7 @@ class MaskedCrossNet(nn.Module):
         )
         self.mask_norms = nn.ModuleList(nn.LayerNorm(half) if layer_norm else nn.Identity() for _ in range(num_layers))
         self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(in_features, 1)
+        self.head = LogitHead(in_features)
         init_linear(self)
 
     def forward(self, x_0: Tensor) -> Tensor:
@@ -126,7 +126,7 @@ class MaskedCrossNet(nn.Module):
             masked = half * mask_norm(half).relu()
             outer = x if self.exponential else x_0
             x = self.dropout(torch.addcmul(x, outer, torch.cat([half, masked], dim=2) + bias))
-        logits: Tensor = self.head(x).squeeze(-1)
+        logits: Tensor = self.head(x)  # [B, H]
         return logits.mean(dim=1)
 
 

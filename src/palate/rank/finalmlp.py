@@ -14,7 +14,7 @@ from palate.data.features import FeatureSpec, FieldKind, RankBatch
 from palate.errors import ConfigError
 from palate.rank.contract import Ranker
 from palate.rank.embedding import FieldEmbedding
-from palate.rank.layers import MLP, init_linear
+from palate.rank.layers import MLP, LogitHead
 from palate.registry import register
 
 __all__ = ["BilinearFusion", "FeatureGate", "FinalMLP", "FinalMLPConfig"]
@@ -200,9 +200,8 @@ class BilinearFusion(nn.Module):
     def __init__(self, first_size: int, second_size: int, *, num_heads: int) -> None:
         super().__init__()
         self.num_heads = num_heads
-        self.first = nn.Linear(first_size, 1)
-        self.second = nn.Linear(second_size, 1)
-        init_linear(self)
+        self.first = LogitHead(first_size)
+        self.second = LogitHead(second_size)
         self.bilinear = nn.Parameter(torch.empty(num_heads, first_size // num_heads, second_size // num_heads))
         # As in the authors' code: Xavier normal over all entries as one column.
         nn.init.xavier_normal_(self.bilinear.data.view(-1, 1))
@@ -211,8 +210,8 @@ class BilinearFusion(nn.Module):
         """Return logits ``[B]``."""
         rows, heads = first.shape[0], self.num_heads
         mixed = torch.einsum("bhi,hij->bhj", first.view(rows, heads, -1), self.bilinear)
-        linear: Tensor = (self.first(first) + self.second(second)).squeeze(-1)
-        return linear + (mixed.flatten(1) * second).sum(dim=1)
+        linear: Tensor = self.first(first) + self.second(second)
+        return linear + (mixed.flatten(1).float() * second.float()).sum(dim=1)
 
 
 @register("ranker", "finalmlp", source='Mao et al., "FinalMLP", AAAI 2023')

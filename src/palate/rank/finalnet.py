@@ -17,7 +17,7 @@ from palate.errors import ConfigError
 from palate.rank.contract import Ranker
 from palate.rank.dropout import Dropout
 from palate.rank.embedding import FieldEmbedding
-from palate.rank.layers import activation_called, init_linear
+from palate.rank.layers import LogitHead, activation_called, init_linear
 from palate.registry import register
 
 __all__ = ["FactorizedBlock", "FactorizedInteraction", "FieldGate", "FinalNet", "FinalNetConfig"]
@@ -142,12 +142,11 @@ class FactorizedBlock(nn.Module):
                 layers.append(nn.BatchNorm1d(next_width))
             layers += [activation_called(activation), Dropout(dropout)]
         self.layers = nn.Sequential(*layers)
-        self.head = nn.Linear(widths[-1], 1)
-        init_linear(self.head)
+        self.head = LogitHead(widths[-1])
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the block's logits ``[B]``."""
-        logits: Tensor = self.head(self.layers(x)).squeeze(-1)
+        logits: Tensor = self.head(self.layers(x))
         return logits
 
 

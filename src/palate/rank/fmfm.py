@@ -14,7 +14,7 @@ from palate.data.features import FeatureSpec, RankBatch
 from palate.errors import ConfigError
 from palate.rank.contract import Ranker
 from palate.rank.embedding import FieldEmbedding, LinearTerm
-from palate.rank.layers import init_linear
+from palate.rank.layers import LogitHead
 from palate.registry import register
 
 __all__ = ["FieldPairs", "FmFM", "FmFMConfig"]
@@ -130,8 +130,7 @@ class FmFM(Ranker):
         if config.linear == "id":
             self.linear = LinearTerm(spec, vectors=vectors)
         elif config.linear == "field":
-            self.linear = nn.Linear(spec.num_fields * size, 1)
-            init_linear(self.linear)
+            self.linear = LogitHead(spec.num_fields * size)
         else:
             self.linear = FieldEmbedding(spec, size, vectors=vectors)
             self.bias = nn.Parameter(torch.zeros(1))
@@ -146,7 +145,7 @@ class FmFM(Ranker):
         if self._linear_kind == "id":
             first: Tensor = self.linear(batch)
         elif self._linear_kind == "field":
-            first = self.linear(fields.flatten(1)).squeeze(-1)
+            first = self.linear(fields.flatten(1))
         else:
             first = (fields * self.linear(batch)).sum(dim=(1, 2)) + self.bias
         return first

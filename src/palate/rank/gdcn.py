@@ -13,7 +13,7 @@ from palate.config import ModelConfig
 from palate.data.features import FeatureSpec, RankBatch
 from palate.rank.contract import Ranker
 from palate.rank.embedding import FieldEmbedding
-from palate.rank.layers import MLP, init_linear
+from palate.rank.layers import MLP, LogitHead, init_linear
 from palate.registry import register
 
 __all__ = ["GDCN", "GDCNConfig", "GatedCrossNet"]
@@ -119,13 +119,12 @@ class GDCN(Ranker):
         self.embedding = FieldEmbedding(spec, config.embedding_size, vectors=vectors)
         self.cross = GatedCrossNet(width, config.num_layers)
         self.tower = MLP(width, config.hidden, dropout=config.dropout, batch_norm=config.batch_norm)
-        self.head = nn.Linear(self.tower.out_features + (width if self.parallel else 0), 1)
-        init_linear(self.head)
+        self.head = LogitHead(self.tower.out_features + (width if self.parallel else 0))
 
     def forward(self, batch: RankBatch) -> Tensor:
         """Return logits ``[B]``."""
         x_0 = self.embedding(batch).flatten(1)
         crossed = self.cross(x_0)
         out = torch.cat([crossed, self.tower(x_0)], dim=1) if self.parallel else self.tower(crossed)
-        logits: Tensor = self.head(out).squeeze(-1)
+        logits: Tensor = self.head(out)
         return logits

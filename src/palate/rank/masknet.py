@@ -17,7 +17,7 @@ from palate.errors import ConfigError
 from palate.rank.contract import Ranker
 from palate.rank.dropout import Dropout
 from palate.rank.embedding import FieldEmbedding
-from palate.rank.layers import MLP, init_linear
+from palate.rank.layers import MLP, LogitHead, init_linear
 from palate.registry import register
 
 __all__ = ["MaskBlock", "MaskNet", "MaskNetConfig"]
@@ -178,12 +178,11 @@ class MaskNet(Ranker):
         if self.serial:
             widths = [width, *config.hidden]
             self.blocks = nn.ModuleList(block(a, b) for a, b in pairwise(widths))
-            self.tower = MLP(widths[-1], [], out_features=1)
+            self.tower = MLP(widths[-1], [])
         else:
             self.blocks = nn.ModuleList(block(width, config.block_size) for _ in range(config.num_blocks))
-            self.tower = MLP(
-                config.num_blocks * config.block_size, config.hidden, out_features=1, dropout=config.dropout
-            )
+            self.tower = MLP(config.num_blocks * config.block_size, config.hidden, dropout=config.dropout)
+        self.head = LogitHead(self.tower.out_features)
 
     def forward(self, batch: RankBatch) -> Tensor:
         """Return logits ``[B]``."""
@@ -195,7 +194,7 @@ class MaskNet(Ranker):
                 hidden = block(guide, hidden)
         else:
             hidden = torch.cat([block(guide, hidden) for block in self.blocks], dim=1)
-        logits: Tensor = self.tower(hidden).squeeze(-1)
+        logits: Tensor = self.head(self.tower(hidden))
         return logits
 
     def _normalised(self, fields: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from palate.data.features import FeatureSpec, RankBatch
 from palate.errors import ConfigError
 from palate.rank.contract import Ranker
 from palate.rank.embedding import FieldEmbedding
-from palate.rank.layers import MLP
+from palate.rank.layers import MLP, LogitHead
 from palate.registry import register
 
 __all__ = ["PNN", "PNNConfig"]
@@ -94,7 +94,8 @@ class PNN(Ranker):
         self.register_buffer("pairs", pairs, persistent=False)
         width = num_fields * size + self.inner * pairs.shape[1] + self.outer * size**2
         self.embedding = FieldEmbedding(spec, size, vectors=vectors)
-        self.tower = MLP(width, config.hidden, out_features=1, dropout=config.dropout, batch_norm=config.batch_norm)
+        self.tower = MLP(width, config.hidden, dropout=config.dropout, batch_norm=config.batch_norm)
+        self.head = LogitHead(self.tower.out_features)
 
     def forward(self, batch: RankBatch) -> Tensor:
         """Return logits ``[B]``."""
@@ -106,5 +107,5 @@ class PNN(Ranker):
         if self.outer:
             total = fields.sum(dim=1)
             parts.append((total.unsqueeze(2) * total.unsqueeze(1)).flatten(1))
-        logits: Tensor = self.tower(torch.cat(parts, dim=1)).squeeze(-1)
+        logits: Tensor = self.head(self.tower(torch.cat(parts, dim=1)))
         return logits

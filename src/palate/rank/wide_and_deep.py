@@ -12,7 +12,7 @@ from palate.config import ModelConfig
 from palate.data.features import FeatureSpec, RankBatch
 from palate.rank.contract import Ranker
 from palate.rank.embedding import FieldEmbedding, LinearTerm
-from palate.rank.layers import MLP
+from palate.rank.layers import MLP, LogitHead
 from palate.registry import register
 
 __all__ = ["WideAndDeep", "WideAndDeepConfig"]
@@ -80,12 +80,12 @@ class WideAndDeep(Ranker):
         self.deep = MLP(
             spec.num_fields * config.embedding_size,
             config.hidden,
-            out_features=1,
             dropout=config.dropout,
             batch_norm=config.batch_norm,
         )
+        self.head = LogitHead(self.deep.out_features)
 
     def forward(self, batch: RankBatch) -> Tensor:
         """Return logits ``[B]``."""
-        logits: Tensor = self.wide(batch) + self.deep(self.embedding(batch).flatten(1)).squeeze(-1)
+        logits: Tensor = self.wide(batch) + self.head(self.deep(self.embedding(batch).flatten(1)))
         return logits

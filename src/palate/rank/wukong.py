@@ -13,7 +13,7 @@ from palate.config import ModelConfig
 from palate.data.features import FeatureSpec, RankBatch
 from palate.rank.contract import Ranker
 from palate.rank.embedding import FieldEmbedding
-from palate.rank.layers import MLP, init_linear
+from palate.rank.layers import MLP, LogitHead, init_linear
 from palate.registry import register
 
 __all__ = ["Wukong", "WukongConfig", "WukongLayer"]
@@ -178,11 +178,10 @@ class Wukong(Ranker):
             )
         )
         self.tower = MLP(out_vectors * size, config.hidden, dropout=config.dropout)
-        self.head = nn.Linear(self.tower.out_features, 1)
-        init_linear(self.head)
+        self.head = LogitHead(self.tower.out_features)
         nn.init.normal_(self.head.weight, std=0.01)
 
     def forward(self, batch: RankBatch) -> Tensor:
         """Return logits ``[B]``."""
-        logits: Tensor = self.head(self.tower(self.layers(self.embedding(batch)).flatten(1))).squeeze(-1)
+        logits: Tensor = self.head(self.tower(self.layers(self.embedding(batch)).flatten(1)))
         return logits

@@ -13,7 +13,7 @@ from palate.data.features import FeatureSpec, RankBatch
 from palate.rank.contract import Ranker
 from palate.rank.embedding import FieldEmbedding, LinearTerm
 from palate.rank.interactions import CIN
-from palate.rank.layers import MLP, init_linear
+from palate.rank.layers import MLP, LogitHead
 from palate.registry import register
 
 __all__ = ["XDeepFM", "XDeepFMConfig"]
@@ -83,17 +83,17 @@ class XDeepFM(Ranker):
         self.linear = LinearTerm(spec, vectors=vectors)
         self.embedding = FieldEmbedding(spec, config.embedding_size, vectors=vectors)
         self.cin = CIN(spec.num_fields, config.maps)
-        self.cin_head = nn.Linear(self.cin.out_features, 1)
-        init_linear(self.cin_head)
-        self.tower: MLP | None = None
+        self.cin_head = LogitHead(self.cin.out_features)
+        self.tower: nn.Module | None = None
         if config.hidden:
             width = spec.num_fields * config.embedding_size
-            self.tower = MLP(width, config.hidden, out_features=1, dropout=config.dropout, batch_norm=config.batch_norm)
+            tower = MLP(width, config.hidden, dropout=config.dropout, batch_norm=config.batch_norm)
+            self.tower = nn.Sequential(tower, LogitHead(tower.out_features))
 
     def forward(self, batch: RankBatch) -> Tensor:
         """Return logits ``[B]``."""
         fields = self.embedding(batch)
-        logits: Tensor = self.linear(batch) + self.cin_head(self.cin(fields)).squeeze(-1)
+        logits: Tensor = self.linear(batch) + self.cin_head(self.cin(fields))
         if self.tower is not None:
-            logits = logits + self.tower(fields.flatten(1)).squeeze(-1)
+            logits = logits + self.tower(fields.flatten(1))
         return logits
