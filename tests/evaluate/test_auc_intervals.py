@@ -56,10 +56,10 @@ def test_bootstrap_of_copied_rows_must_draw_their_groups() -> None:
 def test_each_draw_is_the_weighted_area(monkeypatch: pytest.MonkeyPatch) -> None:
     scores, labels = separated(np.random.default_rng(3), 60)
     scores, groups = np.round(scores, 1), np.random.default_rng(4).integers(0, 12, 60)
-    counts = np.random.default_rng(5).integers(0, 3, (1, 12))
+    counts = np.random.default_rng(5).integers(0, 3, 12)
     monkeypatch.setattr("palate.evaluate.auc_intervals.draws", lambda *_: [counts])
     interval = bootstrap_auc(scores, labels, groups, resamples=1)
-    expected = auc(scores, labels, counts[0][groups])
+    expected = auc(scores, labels, counts[groups])
     assert (interval.low, interval.high) == pytest.approx((expected, expected), abs=1e-12)
 
 

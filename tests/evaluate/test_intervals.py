@@ -86,8 +86,17 @@ def test_undefined_units_are_left_out_and_too_few_give_no_interval() -> None:
     assert (constant.low, constant.high) == (0.25, 0.25)
 
 
+def test_auto_draws_while_that_is_cheap_and_says_when_it_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = np.random.default_rng(8).random(500)
+    assert bootstrap_interval(values) == bootstrap_interval(values, method="bca")
+    monkeypatch.setattr("palate.evaluate.intervals._DRAWS", 1000)
+    assert bootstrap_interval(values) == bootstrap_interval(values, method="normal")
+    assert bootstrap_interval(values).method == "normal"
+    assert bootstrap_interval(np.round(values, 1)).method == "bca bootstrap"  # few distinct values stay cheap
+
+
 def test_draws_count_every_unit_fairly() -> None:
-    counts = np.concatenate(list(draws(50, 3000, np.random.default_rng(0))))
+    counts = np.stack(list(draws(50, 3000, np.random.default_rng(0))))
     assert counts.shape == (3000, 50)
     assert (counts.sum(1) == 50).all()
     np.testing.assert_allclose(counts.mean(0), 1.0, atol=0.1)

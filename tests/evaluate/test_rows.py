@@ -72,6 +72,7 @@ def test_copied_rows_of_a_user_do_not_buy_certainty() -> None:
 def test_many_rows_take_formulas_in_place_of_draws(monkeypatch: pytest.MonkeyPatch) -> None:
     drawn = evaluate_ranker(LOGITS, LABELS, groups=USERS, resamples=400)
     monkeypatch.setattr(rows_module, "_DRAWS", 100)
+    monkeypatch.setattr("palate.evaluate.intervals._DRAWS", 100)
     formula = evaluate_ranker(LOGITS, LABELS, groups=USERS, resamples=400)
     assert formula["auc"].interval is not None
     assert formula["auc"].interval.method == "DeLong"

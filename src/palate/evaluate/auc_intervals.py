@@ -128,16 +128,14 @@ def bootstrap_auc(
     above, below = np.argsort(column[positive]), np.argsort(column[~positive])
     left, right = _places(column[~positive][below], column[positive][above])
     of_above, of_below = unit[positive][above], unit[~positive][below]
-    areas = []
-    for often in draws(int(unit.max()) + 1, resamples, np.random.default_rng(seed)):
-        for counts in np.array_split(often, max(1, often.shape[0] * len(column) // (1 << 23)), axis=0):
-            mass = counts[:, of_above]
-            reached = np.zeros((len(counts), len(of_below) + 1), np.int64)
-            np.cumsum(counts[:, of_below], axis=1, out=reached[:, 1:])
-            twice = (mass * (reached[:, left] + reached[:, right])).sum(1)
-            pairs = 2.0 * mass.sum(1) * reached[:, -1]
-            areas.append(np.divide(twice, pairs, out=np.full(len(counts), np.nan), where=pairs > 0))
-    drawn = np.concatenate(areas)
+    drawn = np.full(resamples, np.nan)
+    reached = np.zeros(len(of_below) + 1, np.int64)
+    for number, counts in enumerate(draws(int(unit.max()) + 1, resamples, np.random.default_rng(seed))):
+        mass = counts.take(of_above)
+        np.cumsum(counts.take(of_below), out=reached[1:])
+        pairs = int(mass.sum()) * int(reached[-1])
+        if pairs:
+            drawn[number] = int(np.dot(mass, reached.take(left) + reached.take(right))) / (2 * pairs)
     drawn = drawn[~np.isnan(drawn)]
     if len(drawn) == 0 or int(unit.max()) == 0:
         return Interval(math.nan, math.nan, level, name)
@@ -152,10 +150,11 @@ def _places(many: AnyArray, few: AnyArray) -> tuple[AnyArray, AnyArray]:
 def _placements(column: AnyArray, positive: BoolArray) -> tuple[FloatArray, FloatArray]:
     """Return for each positive row the share of negatives below it, for each negative that of positives above it."""
     above, below = column[positive], column[~positive]
-    up, down = np.sort(above), np.sort(below)
+    upward, downward = np.argsort(above), np.argsort(below)  # neighbours in a sorted look-up share the cache
+    under, over = np.empty(len(above)), np.empty(len(below))
     with np.errstate(invalid="ignore", divide="ignore"):
-        under = np.add(*_places(down, above)) / (2.0 * len(below))
-        over = 1.0 - np.add(*_places(up, below)) / (2.0 * len(above))
+        under[upward] = np.add(*_places(below[downward], above[upward])) / (2.0 * len(below))
+        over[downward] = 1.0 - np.add(*_places(above[upward], below[downward])) / (2.0 * len(above))
     return under, over
 
 

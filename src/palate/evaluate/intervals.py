@@ -27,9 +27,10 @@ __all__ = [
     "resampled_ratios",
 ]
 
-IntervalMethod = Literal["bca", "percentile", "normal"]
-_METHODS = ("bca", "percentile", "normal")
-_ENTRIES = 1 << 22  # random numbers held at a time
+IntervalMethod = Literal["auto", "bca", "percentile", "normal"]
+_METHODS = ("auto", "bca", "percentile", "normal")
+_DRAWS = 5 * 10**7  # units times resamples; above it, "auto" takes the normal interval
+_ENTRIES = 1 << 20  # random numbers held at a time: what stays in the cache is quickest
 _DISTINCT = 2048  # up to so many distinct units, drawing how often each occurs is cheaper than drawing every unit
 
 
@@ -67,12 +68,14 @@ def bootstrap_interval(
     level: float = 0.95,
     seed: int = 0,
     resamples: int = 2000,
-    method: IntervalMethod = "bca",
+    method: IntervalMethod = "auto",
 ) -> Interval:
     """Return an interval for the mean of ``values`` (weighted where weights are given).
 
     ``percentile`` takes the quantiles of the resampled means; ``bca`` shifts them for bias and skewness (second-order
-    exact, the better choice for few users or rare hits); ``normal`` needs no resampling, for very many units.
+    exact, the better choice for few users or rare hits); ``normal`` needs no resampling. ``auto`` is ``bca``, or
+    ``normal`` where there are so many units that drawing them would take seconds and no longer matters; the interval
+    says which it is.
 
     Values that occur often are drawn by their counts: the same distribution as drawing users one by one, at a cost
     that depends on the number of distinct values alone.
@@ -83,7 +86,7 @@ def bootstrap_interval(
         level: Coverage in (0, 1).
         seed: Seed of the draws.
         resamples: Number of draws.
-        method: ``bca``, ``percentile`` or ``normal``.
+        method: ``auto``, ``bca``, ``percentile`` or ``normal``.
 
     Shapes:
         values, weight: ``[U]``.
@@ -117,7 +120,7 @@ def bootstrap_ratio(
     level: float = 0.95,
     seed: int = 0,
     resamples: int = 2000,
-    method: IntervalMethod = "bca",
+    method: IntervalMethod = "auto",
 ) -> Interval:
     """Return an interval for ``sum(numerators) / sum(denominators)``, one pair per unit, drawn together.
 
@@ -130,7 +133,7 @@ def bootstrap_ratio(
         level: Coverage in (0, 1).
         seed: Seed of the draws.
         resamples: Number of draws.
-        method: ``bca``, ``percentile`` or ``normal``.
+        method: ``auto``, ``bca``, ``percentile`` or ``normal``.
 
     Raises:
         ConfigError: For an unknown method, a level outside (0, 1) or no resamples.
@@ -146,20 +149,19 @@ def bootstrap_ratio(
         raise DataError(f"numerators {list(top.shape)} and denominators {list(below.shape)} differ in shape.")
     if not (np.isfinite(top).all() and np.isfinite(below).all() and (below >= 0.0).all()):
         raise DataError("Values and weights must be finite, and weights not negative.")
+    usable = len(top) > 1 and below.sum() > 0.0
+    units = _units(top, below) if usable and method != "normal" else None
+    if method == "auto":
+        many = units is not None and units.counts is None and len(top) * resamples > _DRAWS
+        method = "normal" if many else "bca"
     name = "normal" if method == "normal" else f"{method} bootstrap"
-    if len(top) < 2 or not below.sum() > 0.0:
+    if not usable:
         return Interval(math.nan, math.nan, level, name)
-    if method == "normal":
+    if method == "normal" or units is None:
         low, high = _normal_ends(top, below, level)
     else:
-        drawn = np.sort(resampled_ratios(top, below, resamples, np.random.default_rng(seed)))
-        drawn = drawn[~np.isnan(drawn)]
-        if len(drawn) == 0:
-            return Interval(math.nan, math.nan, level, name)
-        shares = np.array([0.5 - level / 2.0, 0.5 + level / 2.0])
-        if method == "bca":
-            shares = _bca_shares(shares, drawn, top, below)
-        low, high = np.quantile(drawn, shares)
+        drawn = units.drawn(resamples, np.random.default_rng(seed))
+        low, high = ends_of_draws(drawn, top, below, level, bca=method == "bca")
     return Interval(float(low), float(high), level, name)
 
 
@@ -170,31 +172,62 @@ def check_level(level: float) -> None:
 
 
 def draws(units: int, resamples: int, rng: np.random.Generator) -> Iterator[IntArray]:
-    """Yield blocks ``[r, units]`` of how often each unit is drawn, ``resamples`` rows in all, in bounded memory."""
-    step = max(1, _ENTRIES // units)
-    for start in range(0, resamples, step):
-        rows = min(step, resamples - start)
-        drawn = rng.integers(0, units, size=(rows, units)) + np.arange(rows)[:, None] * units
-        yield np.bincount(drawn.ravel(), minlength=rows * units).reshape(rows, units)
+    """Yield ``resamples`` times how often each unit is drawn, int64 ``[units]``."""
+    for _ in range(resamples):
+        yield np.bincount(rng.integers(0, units, size=units), minlength=units)
 
 
 def resampled_ratios(top: FloatArray, below: FloatArray, resamples: int, rng: np.random.Generator) -> FloatArray:
     """Return ``sum(top) / sum(below)`` of each draw of the units, float64 ``[resamples]``; NaN without weight."""
-    pairs, counts = np.unique(top + 1j * below, return_counts=True)
-    ratios = []
-    if len(pairs) <= min(_DISTINCT, len(top) // 2):
-        step = max(1, _ENTRIES // len(pairs))
+    return _units(top, below).drawn(resamples, rng)
+
+
+def ends_of_draws(
+    drawn: FloatArray, top: FloatArray, below: FloatArray, level: float, *, bca: bool
+) -> tuple[float, float]:
+    """Return the ends of a percentile or BCa interval from resampled ratios."""
+    drawn = np.sort(drawn[~np.isnan(drawn)])
+    if len(drawn) == 0:
+        return math.nan, math.nan
+    shares = np.array([0.5 - level / 2.0, 0.5 + level / 2.0])
+    low, high = np.quantile(drawn, _bca_shares(shares, drawn, top, below) if bca else shares)
+    return float(low), float(high)
+
+
+@dataclass(frozen=True, slots=True)
+class _Units:
+    """What is drawn: all units, or the distinct ones with their counts where those are few."""
+
+    top: FloatArray
+    below: FloatArray
+    counts: IntArray | None
+
+    def drawn(self, resamples: int, rng: np.random.Generator) -> FloatArray:
+        """Return the ratio of each draw."""
+        above, under = np.empty(resamples), np.empty(resamples)
+        step = max(1, _ENTRIES // len(self.top))
         for start in range(0, resamples, step):
-            often = rng.multinomial(len(top), counts / len(top), size=min(step, resamples - start))
-            ratios.append((often @ pairs.real, often @ pairs.imag))
-    else:
-        for start in range(0, resamples, max(1, _ENTRIES // len(top))):
-            rows = min(max(1, _ENTRIES // len(top)), resamples - start)
-            unit = rng.integers(0, len(top), size=(rows, len(top)))
-            ratios.append((top[unit].sum(1), below[unit].sum(1)))
-    above, under = (np.concatenate(parts) for parts in zip(*ratios, strict=True))
-    ratio: FloatArray = np.divide(above, under, out=np.full(resamples, np.nan), where=under > 0.0)
-    return ratio
+            part = slice(start, min(start + step, resamples))
+            above[part], under[part] = self._sums(part.stop - start, rng)
+        ratio: FloatArray = np.divide(above, under, out=np.full(resamples, np.nan), where=under > 0.0)
+        return ratio
+
+    def _sums(self, rows: int, rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:
+        if self.counts is not None:
+            total = int(self.counts.sum())
+            often = rng.multinomial(total, self.counts / total, size=rows)
+            return often @ self.top, often @ self.below
+        unit = rng.integers(0, len(self.top), size=(rows, len(self.top)), dtype=np.uint32)
+        if (self.below == self.below[0]).all():
+            return self.top.take(unit).sum(1), np.full(rows, self.below.sum())
+        return self.top.take(unit).sum(1), self.below.take(unit).sum(1)
+
+
+def _units(top: FloatArray, below: FloatArray) -> _Units:
+    pairs, counts = np.unique(top + 1j * below, return_counts=True)
+    if len(pairs) <= min(_DISTINCT, len(top) // 2):
+        return _Units(pairs.real.copy(), pairs.imag.copy(), counts.astype(np.int64))
+    return _Units(top, below, None)
 
 
 def _normal_ends(top: FloatArray, below: FloatArray, level: float) -> tuple[float, float]:

@@ -21,7 +21,7 @@ from palate.evaluate.histories import Histories, check_histories, last_items, se
 from palate.evaluate.intervals import bootstrap_interval
 from palate.evaluate.names import Metric, parse_metrics
 from palate.evaluate.ranking import coverage, metrics_of_ranks
-from palate.evaluate.ranks import rank_of_columns
+from palate.evaluate.ranks import rank_of_columns, rows_with_nan
 from palate.evaluate.report import MetricResult, MetricTable, Setting
 from palate.evaluate.sampling import sampled_candidates
 
@@ -174,8 +174,6 @@ class _Race:
         return np.where(hidden > 0, ranks, np.nan), lists, lost
 
     def _scores(self, items: Tensor, lengths: Tensor, users: IntArray, number: int) -> Tensor:
-        import torch
-
         scores: Tensor = self.model.score(items, lengths)
         expected = (len(users), self.histories.num_items + 1)
         if tuple(scores.shape) != expected:
@@ -183,7 +181,7 @@ class _Race:
                 f"The model's scores have the shape {list(scores.shape)}; {list(expected)} is expected.",
                 remedy="One column for each item, and column 0 for padding.",
             )
-        wrong = torch.isnan(scores).any(1)
+        wrong = rows_with_nan(scores)
         if bool(wrong.any()):
             user = int(users[int(wrong.int().argmax())])
             raise NonFiniteError(f"The model's scores are NaN in batch {number}, first for user {user}.")

@@ -12,7 +12,7 @@ from palate.evaluate.columns import FloatArray
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["rank_of_columns", "ranks_of_targets"]
+__all__ = ["rank_of_columns", "ranks_of_targets", "rows_with_nan"]
 
 _ENTRIES = 1 << 24  # scores looked at together: bounds the working memory to a few times 64 MB
 
@@ -64,11 +64,17 @@ def ranks_of_targets(scores: Any, targets: Any, *, exclude: Any = None) -> Float
         part = slice(start, start + step)
         rows, columns = _pairs(None if barred is None else barred[part])
         block = table[part]
-        if torch.isnan(block).any():
-            row = start + int(torch.isnan(block).any(1).int().argmax())
+        wrong = rows_with_nan(block)
+        if wrong.any():
+            row = start + int(wrong.int().argmax())
             raise DataError(f"scores are NaN in row {row}.", remedy="Correct the model that made them.")
         ranks[part] = rank_of_columns(block, wanted[part], rows, columns).cpu().numpy()
     return ranks
+
+
+def rows_with_nan(scores: Tensor) -> Tensor:
+    """Say for each row whether it holds NaN; the maximum passes NaN on, and is the quickest way to see it."""
+    return scores.amax(1).isnan()
 
 
 def rank_of_columns(scores: Tensor, targets: Tensor, rows: Tensor | None, columns: Tensor | None) -> Tensor:
@@ -79,9 +85,9 @@ def rank_of_columns(scores: Tensor, targets: Tensor, rows: Tensor | None, column
         scores = scores.clone()
         scores[rows, columns] = float("nan")  # compares as neither higher nor equal
     own = scores.gather(1, targets.clamp(min=0)[:, None])
-    higher = (scores > own).sum(1, dtype=torch.float64)
-    equal = (scores == own).sum(1, dtype=torch.float64)
-    ranks = 0.5 + higher + equal / 2.0
+    higher = (scores > own).sum(1, dtype=torch.int32)
+    equal = (scores == own).sum(1, dtype=torch.int32)  # the target itself among them
+    ranks = 0.5 + higher.double() + equal.double() / 2.0
     ranks = ranks.masked_fill(own[:, 0].isnan(), float("inf"))
     return ranks.masked_fill(targets < 0, float("nan"))
 

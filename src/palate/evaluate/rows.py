@@ -27,13 +27,13 @@ from palate.evaluate.columns import (
     as_weights,
 )
 from palate.evaluate.grouped_auc import GroupAUC, per_group_auc
-from palate.evaluate.intervals import Interval, IntervalMethod, bootstrap_ratio
+from palate.evaluate.intervals import Interval, bootstrap_ratio
 from palate.evaluate.names import Metric, parse_metrics
 from palate.evaluate.report import MetricResult, MetricTable, Setting
 
 __all__ = ["evaluate_ranker"]
 
-_DRAWS = 2 * 10**8  # resamples times units; above it, intervals by formula take the place of resampling
+_DRAWS = 2 * 10**8  # rows times resamples; above it, DeLong's formula takes the place of drawing users
 
 
 def evaluate_ranker(
@@ -148,10 +148,7 @@ class _Rows:
         if self.group is not None:
             numerators = np.bincount(self.group, weights=numerators).astype(np.float64)
             denominators = np.bincount(self.group, weights=denominators).astype(np.float64)
-        method: IntervalMethod = "bca" if len(numerators) * self.resamples <= _DRAWS else "normal"
-        found = bootstrap_ratio(
-            numerators, denominators, level=self.level, seed=self.seed, resamples=self.resamples, method=method
-        )
+        found = bootstrap_ratio(numerators, denominators, level=self.level, seed=self.seed, resamples=self.resamples)
         over = "rows" if self.group is None else "groups"
         return Interval(found.low, found.high, found.level, f"{found.method} over {over}")
 

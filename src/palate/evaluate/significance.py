@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 
 from palate.errors import ConfigError, DataError
 from palate.evaluate.columns import FloatArray, as_column
-from palate.evaluate.intervals import Interval, bootstrap_interval, check_level, resampled_ratios
+from palate.evaluate.intervals import Interval, check_level, ends_of_draws, resampled_ratios
 
 __all__ = ["TESTS", "PairedTest", "holm", "paired_bootstrap", "paired_t", "permutation_test", "wilcoxon"]
 
@@ -118,15 +118,19 @@ def paired_bootstrap(
     Source:
         Efron and Tibshirani (1993), chapter 16.
     """
+    check_level(level)
+    if resamples < 1:
+        raise ConfigError(f"resamples = {resamples} is not valid: at least 1 is expected.")
     gaps = _differences(first, second)
     method = f"paired bootstrap, {resamples:,} draws"
     if len(gaps) == 0:
         return PairedTest(math.nan, math.nan, method, 0)
-    interval = bootstrap_interval(gaps, level=level, seed=seed, resamples=resamples)
-    mean = float(gaps.mean())
-    drawn = resampled_ratios(gaps, np.ones_like(gaps), resamples, np.random.default_rng(seed))
+    mean, ones = float(gaps.mean()), np.ones_like(gaps)
+    drawn = resampled_ratios(gaps, ones, resamples, np.random.default_rng(seed))
+    low, high = ends_of_draws(drawn, gaps, ones, level, bca=True)
     far = np.abs(drawn - mean) >= abs(mean) * (1.0 - 1e-12)
-    return PairedTest(mean, (1.0 + float(far.sum())) / (1.0 + resamples), method, len(gaps), interval)
+    p_value = (1.0 + float(far.sum())) / (1.0 + resamples)
+    return PairedTest(mean, p_value, method, len(gaps), Interval(low, high, level, "bca bootstrap"))
 
 
 def wilcoxon(first: ArrayLike, second: ArrayLike) -> PairedTest:
