@@ -224,9 +224,12 @@ class _Units:
 
 
 def _units(top: FloatArray, below: FloatArray) -> _Units:
-    pairs, counts = np.unique(top + 1j * below, return_counts=True)
-    if len(pairs) <= min(_DISTINCT, len(top) // 2):
-        return _Units(pairs.real.copy(), pairs.imag.copy(), counts.astype(np.int64))
+    most = min(_DISTINCT, len(top) // 2)
+    pairs = top + 1j * below
+    if len(np.unique(pairs[: 4 * _DISTINCT])) <= most:  # a start with too many distinct pairs settles it
+        distinct, counts = np.unique(pairs, return_counts=True)
+        if len(distinct) <= most:
+            return _Units(distinct.real.copy(), distinct.imag.copy(), counts.astype(np.int64))
     return _Units(top, below, None)
 
 
