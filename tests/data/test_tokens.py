@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -108,3 +109,21 @@ def test_packing_is_undone(tokens: list[str]) -> None:
 def test_altered_arrays_are_refused(utf8: Any, offsets: Any) -> None:
     with pytest.raises(SavedFolderError):
         unpack_tokens(utf8, offsets)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pl.Series(["b", None, "a", "b"], dtype=pl.Categorical),
+        pl.Series(["b", None, "a", "b"], dtype=pl.Enum(["a", "q", "b"])),
+        pl.Series([date(2020, 1, 1), None, date(1960, 1, 1)]),
+        pl.Series([Decimal("1.50"), None, Decimal("2.00")], dtype=pl.Decimal(10, 2)),
+        pl.Series([True, None, False]),
+        pl.Series([1.0, float("nan"), 2.5]),
+        pl.Series([None, None]),
+    ],
+)
+def test_long_columns_of_every_type_are_looked_up(values: pl.Series) -> None:
+    long = pl.concat([values] * 60)[1:]
+    index = TokenIndex.of(long)
+    assert index.take(index.positions(long)).to_list() == as_text(long).cast(pl.String).to_list()

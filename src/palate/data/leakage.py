@@ -79,17 +79,20 @@ def require_no_leakage(dataset: Dataset, split: Split, *, encoder: _Fitted | Non
 
 
 def _row_problems(dataset: Dataset, split: Split) -> Iterator[Problem]:
+    total = len(dataset)
+    met: dict[str, IntArray] = {}
     for part in PARTS:
         rows = split.part(part)
-        outside = rows[(rows < 0) | (rows >= len(dataset))]
-        if len(outside):
-            message = f"{part} names rows that the log of {len(dataset):,} does not have"
-            yield _rows_problem(message, "Split this data set again.", outside)
-        repeated = len(rows) - len(np.unique(rows))
+        inside = (rows >= 0) & (rows < total)
+        if not inside.all():
+            message = f"{part} names rows that the log of {total:,} does not have"
+            yield _rows_problem(message, "Split this data set again.", rows[~inside])
+        met[part] = np.bincount(rows[inside], minlength=total)
+        repeated = int((met[part] > 1).sum())
         if repeated:
             yield Problem(f"{part} holds rows more than once", "Split the data set again.", count=repeated)
     for one, other in itertools.combinations(PARTS, 2):
-        shared = np.intersect1d(split.part(one), split.part(other))
+        shared = np.flatnonzero((met[one] > 0) & (met[other] > 0))
         if len(shared):
             yield _rows_problem(f"rows are in {one} and in {other}", "Split the data set again.", shared)
 

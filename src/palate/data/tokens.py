@@ -157,14 +157,22 @@ def _dictionary_encode(values: pl.Series) -> tuple[Int32Array, pl.Series]:
     """Return codes into the different values (-1 where null), and the different values."""
     if values.dtype.is_nested() or values.dtype == pl.Object:
         as_text(values)  # says what is wrong with such a column
-    if values.dtype in (pl.Categorical, pl.Enum, pl.Decimal) or values.dtype.is_temporal():
-        values = as_text(values)
-    column = values.rechunk().to_arrow(compat_level=pl.CompatLevel.oldest())
-    encoded = pc.dictionary_encode(column)
-    codes = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False)
-    different = pl.from_arrow(encoded.dictionary)
-    assert isinstance(different, pl.Series)
-    return codes, different.alias(values.name)
+    if values.dtype.is_decimal() or values.dtype in (pl.Int128, pl.UInt128):
+        values = as_text(values)  # wider than Arrow's numbers
+    physical = values.to_physical().rechunk()
+    encoded = pc.dictionary_encode(physical.to_arrow(compat_level=pl.CompatLevel.oldest()))
+    # By way of Polars: Arrow's own conversion would import pandas.
+    codes = _series(encoded.indices).fill_null(-1).to_numpy()
+    if physical.dtype != values.dtype:
+        # Dates and categories are numbers underneath; both ways count the different values by first appearance.
+        return codes, values.drop_nulls().unique(maintain_order=True)
+    return codes, _series(encoded.dictionary).alias(values.name)
+
+
+def _series(array: pa.Array) -> pl.Series:
+    series = pl.from_arrow(array)
+    assert isinstance(series, pl.Series)
+    return series
 
 
 def pack_tokens(tokens: pl.Series) -> dict[str, AnyArray]:
@@ -195,6 +203,4 @@ def unpack_tokens(utf8: AnyArray, offsets: AnyArray) -> pl.Series:
         array.validate(full=True)
     except pa.ArrowInvalid as error:
         raise SavedFolderError(f"Saved tokens are not valid UTF-8 text: {error}.") from None
-    series = pl.from_arrow(array)
-    assert isinstance(series, pl.Series)
-    return series.alias("token")
+    return _series(array).alias("token")
