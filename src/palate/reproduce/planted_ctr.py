@@ -1,6 +1,6 @@
 r"""A click table whose true probabilities are known: linear effects, products of pairs and of triples of fields.
 
-Row ``b`` has a value ``v_f`` in each of ``F`` fields, Zipf distributed. Each value has an effect ``c_f[v]`` and a vector
+Row ``b`` has a value ``v_f`` in each of ``F`` fields, Zipf distributed. A value has an effect ``c_f[v]`` and a vector
 ``u_f[v]`` in ``R^3``. With ``std`` for "shifted and scaled to mean 0 and deviation 1 over the rows",
 
 .. math::
