@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from palate.errors import ConfigError
-from palate.sequence.ttt import Correction, InnerState, TTTLinear, apply_rope, inner_gradient, rescale, rope_tables
+from palate.sequence.ttt import InnerState, TTTLinear
+from palate.sequence.ttt_layer import Correction, apply_rope, inner_gradient, rescale, rope_tables
 
 K = torch.tensor([[1.0, 0, 2], [0, 1, 1]])
 V = torch.tensor([[0.0, 1, 1], [1, 0, 2]])
@@ -54,7 +55,8 @@ def test_worked_example(form: str) -> None:
     close(gradient[0], [0.394375, -0.049354, -0.345020])
     close(gradient[1], [1.357321, 0.453103, -1.810424])
     heads = [x[None, None] for x in (Q, K, V, RATES)]
-    out, weight_sum, bias_sum = worked_layer(form).mini_batch(*heads, TAUS, W0[None, None], torch.zeros(1, 1, 1, 3))
+    start = (W0[None, None], torch.zeros(1, 1, 1, 3))
+    out, (weight_sum, bias_sum) = worked_layer(form).mini_batch(*heads, TAUS, start)
     close(out[0, 0], [[1.015236, 2.217015, -1.232251], [-0.353319, 2.362561, -2.009242]])
     close(
         (W0 - TAUS[1] * weight_sum)[0, 0],

@@ -15,6 +15,7 @@ __all__ = [
     "initialise",
     "keep_last",
     "last_state",
+    "running_mean",
 ]
 
 
@@ -157,3 +158,14 @@ class TransformerBlock(nn.Module):
         mixed: Tensor = x + self.dropout(self.attention(self.attention_norm(x)))
         out: Tensor = mixed + self.dropout(self.feed_forward(self.feed_forward_norm(mixed)))
         return out
+
+
+def running_mean(vectors: Tensor) -> Tensor:
+    """Return the mean of the vectors up to each position, ``[B, L, D]``.
+
+    Example:
+        >>> running_mean(torch.tensor([[[2.0], [4.0]]])).tolist()
+        [[[2.0], [3.0]]]
+    """
+    counts = torch.arange(1, vectors.shape[1] + 1, device=vectors.device, dtype=vectors.dtype)
+    return vectors.cumsum(1) / counts[:, None]

@@ -17,7 +17,8 @@ from palate.registry import register
 from palate.sequence.blocks import RMSNorm, initialise
 from palate.sequence.correction import GlobalCorrectionNetwork
 from palate.sequence.neural import NeuralConfig, NeuralModel
-from palate.sequence.ttt import Correction, InnerState, TTTLinear
+from palate.sequence.ttt import InnerState, TTTLinear
+from palate.sequence.ttt_layer import Correction
 
 __all__ = ["CoCorrRec", "CoCorrRecConfig", "SelfCorrectionNetwork", "TargetTransform"]
 

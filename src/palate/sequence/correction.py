@@ -49,7 +49,7 @@ class GlobalCorrectionNetwork(nn.Module):
     """Two correctors: one for the attention of a mini-batch, one for its biases.
 
     The corrections are raw: the device standardises them and gives them the statistics of what they correct
-    (:func:`palate.sequence.ttt.rescale`), so their scale carries nothing.
+    (:func:`palate.sequence.ttt_layer.rescale`), so their scale carries nothing.
 
     A device may upload its hidden states, or run the two recurrent parts itself and upload their summaries only.
 

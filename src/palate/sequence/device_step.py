@@ -12,7 +12,8 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from palate.sequence.cocorrrec import CoCorrRec
-from palate.sequence.ttt import Correction, InnerState
+from palate.sequence.ttt import InnerState
+from palate.sequence.ttt_layer import Correction
 
 __all__ = ["CorrectedDeviceStep", "CorrectedState", "DeviceStep"]
 

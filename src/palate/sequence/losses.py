@@ -14,9 +14,9 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
-__all__ = ["Loss", "bce_loss", "bpr_loss", "sampled_softmax_loss", "softmax_loss"]
+__all__ = ["Loss", "bce_loss", "bpr_loss", "bpr_max_loss", "sampled_softmax_loss", "softmax_loss"]
 
-Loss = Literal["softmax", "sampled-softmax", "bce", "bpr"]
+Loss = Literal["softmax", "sampled-softmax", "bce", "bpr", "bpr-max"]
 
 # Logits that the softmax holds at once. Small enough for the cache of one core, which is what makes it fast.
 _CELLS = 1_500_000
@@ -142,6 +142,30 @@ def bpr_loss(states: Tensor, table: Tensor, targets: Tensor, negatives: Tensor) 
     target = (states * table[targets]).sum(1, keepdim=True).float()
     others = _scores(states, table, negatives).float()
     return _mean_of_true(functional.softplus(others - target), targets, negatives)
+
+
+def bpr_max_loss(
+    states: Tensor, table: Tensor, targets: Tensor, negatives: Tensor, regularisation: float = 1.0
+) -> Tensor:
+    """Return the loss of GRU4Rec's second paper: the target against the strongest of the negatives.
+
+    Equation:
+        w_j = softmax_j(z_j) over the negatives
+        loss = mean over n of [ -log sum_j w_j sigma(z_t - z_j) + regularisation * sum_j w_j z_j^2 ]
+
+    Shapes:
+        states ``[N, D]``, table ``[V + 1, D]``, targets ``[N]``, negatives ``[N, S]`` or ``[S]`` -> scalar.
+    """
+    if len(targets) == 0:
+        return states.sum() * 0.0
+    target = (states * table[targets]).sum(1, keepdim=True).float()
+    others = _scores(states, table, negatives).float()
+    same = (negatives == targets[:, None]).expand_as(others)
+    weights = others.masked_fill(same, -torch.inf).softmax(1).nan_to_num()  # a row may have drawn only its target
+    won = (weights * torch.sigmoid(target - others)).sum(1).clamp(min=1e-24)
+    kept = (~same).any(1)
+    losses = -won.log() + regularisation * (weights * others.square()).sum(1)
+    return (losses * kept).sum() / kept.sum().clamp(min=1)
 
 
 def _scores(states: Tensor, table: Tensor, negatives: Tensor) -> Tensor:

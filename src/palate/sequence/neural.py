@@ -14,9 +14,11 @@ from palate.data.sequences import SequenceBatch
 from palate.errors import ConfigError, TrainingError
 from palate.sequence.blocks import keep_last, last_state
 from palate.sequence.contract import NextItemModel
-from palate.sequence.losses import Loss, bce_loss, bpr_loss, sampled_softmax_loss, softmax_loss
+from palate.sequence.losses import Loss, bce_loss, bpr_loss, bpr_max_loss, sampled_softmax_loss, softmax_loss
 
 __all__ = ["NeuralConfig", "NeuralModel"]
+
+_SAMPLED = {"bce": bce_loss, "bpr": bpr_loss, "bpr-max": bpr_max_loss}
 
 
 class NeuralConfig(ModelConfig):
@@ -26,7 +28,8 @@ class NeuralConfig(ModelConfig):
         embedding_size: Width ``D`` of item vectors and states.
         max_length: Longest history that is read; the last items count.
         dropout: Share of units dropped in training.
-        loss: ``softmax`` over all items, ``sampled-softmax``, ``bce`` or ``bpr``; all but the first need negatives.
+        loss: ``softmax`` over all items, ``sampled-softmax``, ``bce``, ``bpr`` or ``bpr-max``; all but the
+            first need negatives.
         num_negatives: Negatives per position for the sampled losses.
         initial_std: Standard deviation of the initial weights.
     """
@@ -65,10 +68,10 @@ class NeuralModel(NextItemModel):
 
     config: NeuralConfig
 
-    def __init__(self, num_items: int, config: NeuralConfig) -> None:
+    def __init__(self, num_items: int, config: NeuralConfig, *, state_size: int | None = None) -> None:
         super().__init__(num_items, config)
         self.item_embedding = nn.Embedding(num_items + 1, config.embedding_size, padding_idx=0)
-        self.start = nn.Parameter(torch.zeros(config.embedding_size))
+        self.start = nn.Parameter(torch.zeros(state_size or config.embedding_size))
 
     @abstractmethod
     def encode(self, items: Tensor, lengths: Tensor) -> Tensor:
@@ -90,13 +93,17 @@ class NeuralModel(NextItemModel):
         real = batch.targets > 0
         table = self.output_table()
         loss = self.loss_at(states[real], table, batch.targets[real], batch, real)
-        beginning = self._beginning(table.detach(), batch.items[batch.lengths > 0, 0])
+        beginning = self.beginning(table.detach(), batch.items[batch.lengths > 0, 0])
         return loss + (beginning - beginning.detach())  # teaches ``start`` without showing in the value
 
-    def _beginning(self, table: Tensor, first: Tensor) -> Tensor:
+    def beginning(self, table: Tensor, first: Tensor) -> Tensor:
         """Return the cross-entropy of the first items under ``start``: one row of logits for the whole batch."""
         logits = (table[1:] @ self.start).float()
         return logits.logsumexp(0) - logits[first - 1].sum() / max(len(first), 1)
+
+    def loss_weight(self, batch: SequenceBatch) -> float:
+        """Return the number of targets, which the loss of the batch is the mean over."""
+        return float("nan") if batch.targets is None else float((batch.targets > 0).sum())
 
     def loss_at(self, states: Tensor, table: Tensor, targets: Tensor, batch: SequenceBatch, real: Tensor) -> Tensor:
         """Return the configured loss of ``states [N, D]`` at the positions where ``real [B, L]`` holds."""
@@ -112,8 +119,7 @@ class NeuralModel(NextItemModel):
         if self.config.loss == "sampled-softmax":
             log_q = batch.log_q if shared or batch.log_q is None else batch.log_q[real]
             return sampled_softmax_loss(states, table, targets, negatives, log_q)
-        pointwise = bce_loss if self.config.loss == "bce" else bpr_loss
-        return pointwise(states, table, targets, negatives)
+        return _SAMPLED[self.config.loss](states, table, targets, negatives)
 
     def state(self, items: Tensor, lengths: Tensor) -> Tensor:
         """Return the state after each history, ``[B, D]``; ``start`` for an empty one."""
