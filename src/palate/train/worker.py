@@ -14,10 +14,9 @@ import contextvars
 import logging
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from concurrent.futures import TimeoutError as NotYet
+from queue import SimpleQueue
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import torch
 
@@ -45,41 +44,70 @@ class Worker:
     def __init__(self, device: torch.device | str = "cpu") -> None:
         self.stop = threading.Event()
         self._device = torch.device(device)
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="palate-train", initializer=self._prepare)
+        self._calls: SimpleQueue[_Call | None] = SimpleQueue()
+        # A daemon: after the second Ctrl-C a step that hangs must not keep the process alive.
+        self._thread = threading.Thread(target=self._serve, name="palate-train", daemon=True)
 
-    def _prepare(self) -> None:
+    def _serve(self) -> None:
         torch.set_flush_denormal(True)
         if self._device.type == "cuda":
             torch.cuda.set_device(self._device)
+        while (call := self._calls.get()) is not None:
+            # An interrupt just after the call was handed over makes the main thread hand it over again.
+            if not call.over:
+                call.go()
 
-    def run(self, call: Callable[[], T]) -> T:
-        """Run ``call`` on the thread and return what it returns or raise what it raises."""
-        future = self._pool.submit(contextvars.copy_context().run, call)
+    def run(self, function: Callable[[], T]) -> T:
+        """Run ``function`` on the thread and return what it returns or raise what it raises."""
+        call, given = _Call(function), False
         while True:
             try:
-                return _wait(future)
+                if not given:
+                    self._calls.put(call)
+                    given = True
+                while not call.over:
+                    # A wait without a limit cannot be interrupted on every platform.
+                    call.lock.acquire(timeout=0.5)
+                break
             except KeyboardInterrupt:
-                if future.done() and isinstance(future.exception(), KeyboardInterrupt):
-                    raise
                 if self.stop.is_set():
                     raise
-                logger.warning("Interrupted: the step is finished and saved first. Once more stops at once.")
                 self.stop.set()
+                logger.warning("Interrupted: the step is finished and saved first. Once more stops at once.")
+        if call.error is not None:
+            raise call.error
+        value: T = call.value
+        return value
 
     def __enter__(self) -> Self:
+        self._thread.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._calls.put(None)
 
 
-def _wait(future: Future[T]) -> T:
-    while True:
+class _Call:
+    """A function on its way through the thread. Its lock is released when it is over.
+
+    Events and futures wait in Python code, which an interrupt can leave half way; a plain lock waits in one C call.
+    """
+
+    def __init__(self, function: Callable[[], Any]) -> None:
+        self.function = function
+        self.context = contextvars.copy_context()
+        self.over = False
+        self.value: Any = None
+        self.error: BaseException | None = None
+        self.lock = threading.Lock()
+        self.lock.acquire()
+
+    def go(self) -> None:
         try:
-            # A wait without a limit cannot be interrupted on every platform.
-            return future.result(timeout=0.5)
-        except NotYet:
-            if future.done():
-                return future.result()
+            self.value = self.context.run(self.function)
+        except BaseException as error:
+            self.error = error
+        self.over = True
+        self.lock.release()
