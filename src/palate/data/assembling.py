@@ -13,7 +13,7 @@ from palate.data.dataset import Dataset
 from palate.data.intake import Intake, MemorySink, names_of
 from palate.data.readers.contract import Layout, ReadOptions, Source, reader_for
 from palate.data.rejects import Rejects
-from palate.data.roles import Roles, schema_from_roles
+from palate.data.roles import RoleArguments, merge_roles, schema_from_roles
 from palate.data.schema import Role, Table
 from palate.data.tables import as_lazy_frame, split_lists
 from palate.data.times import in_unit
@@ -41,7 +41,7 @@ class Parts:
 
     sources: dict[Table, tuple[Source, ...]] = field(default_factory=dict)
     frames: dict[Table, pl.LazyFrame] = field(default_factory=dict)
-    roles: dict[str, Any] = field(default_factory=dict)
+    roles: RoleArguments = field(default_factory=lambda: RoleArguments())
     facts: dict[str, Any] = field(default_factory=dict)
     lazy: bool = False
 
@@ -85,7 +85,7 @@ def gather(given: Mapping[Table, Any], *, options: ReadOptions, format: str | No
 
 def assemble(
     parts: Parts,
-    roles: Mapping[str, Any],
+    roles: RoleArguments,
     *,
     name: str,
     facts: Mapping[str, Any] | None = None,
@@ -98,7 +98,7 @@ def assemble(
         SchemaError: If a role names a column that does not exist.
         DataError: If rows of a file cannot be used; all of them are listed.
     """
-    declared = Roles(**{**parts.roles, **roles})
+    declared = merge_roles(parts.roles, roles)
     schema = schema_from_roles(declared, parts.names())
     frames = {table: split_lists(frame, schema.columns(table)) for table, frame in parts.frames.items()}
     if "interactions" in frames and schema.has("interactions", Role.TIME):

@@ -71,7 +71,13 @@ class TableHash:
             series, dtype = series.cast(pl.String), pl.String()
         elif isinstance(dtype, pl.Decimal | pl.Int128 | pl.UInt128):
             series = series.cast(pl.String)
-        kind = "List" if isinstance(dtype, pl.List | pl.Array) else str(dtype)
+        kind = (
+            "Struct"
+            if isinstance(dtype, pl.Struct)
+            else "List"
+            if isinstance(dtype, pl.List | pl.Array)
+            else str(dtype)
+        )
         self._write(f"{place}/{kind}/valid", series.is_not_null().to_numpy())
         if isinstance(dtype, pl.List | pl.Array):
             lists = series.cast(pl.List(dtype.inner)).drop_nulls()
@@ -86,6 +92,9 @@ class TableHash:
                 self._stream(f"{place}/values").update(memoryview(values.buffers()[2])[offsets[0] : offsets[-1]])
         elif dtype == pl.Null:
             return
+        elif isinstance(dtype, pl.Struct):
+            for entry in series.struct.unnest():
+                self._feed(f"{place}/{entry.name}", entry)
         elif dtype.is_numeric() or dtype.is_temporal() or dtype == pl.Boolean:
             self._write(f"{place}/values", series.drop_nulls().to_physical().to_numpy())
         else:

@@ -17,7 +17,7 @@ from palate.data.folder import DESCRIPTION, describe
 from palate.data.intake import Intake, ParquetSink
 from palate.data.readers.contract import ReadOptions
 from palate.data.rejects import Rejects
-from palate.data.roles import RoleArguments, Roles, schema_from_roles
+from palate.data.roles import RoleArguments, Roles, merge_roles, schema_from_roles
 from palate.data.schema import Schema, Table
 from palate.data.tables import split_lists
 from palate.errors import ConfigError, Problem
@@ -114,7 +114,7 @@ def import_files(
     parts = gather({"interactions": sources, "items": items, "users": users}, options=options, format=format)
     if "interactions" not in parts.sources:
         raise ConfigError("import_files reads files.", remedy="For a table in memory use Dataset.from_tables and save.")
-    declared = Roles(**{**parts.roles, **roles})
+    declared = merge_roles(parts.roles, roles)
     schema = schema_from_roles(declared, parts.names())
     with writing_folder(target_folder) as scratch, Rejects(reject_to) as rejects:
         intakes = [Intake(table, schema, time_unit=declared.time_unit, rejects=rejects) for table in parts.sources]

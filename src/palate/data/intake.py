@@ -80,8 +80,13 @@ class ParquetSink:
         """Take rows; a full row group goes to disk."""
         if frame.height or not self._waiting:
             self._waiting.append(frame)
-        if sum(part.height for part in self._waiting) >= self._group_size:
+        if self.waiting >= self._group_size:
             self._flush()
+
+    @property
+    def waiting(self) -> int:
+        """Rows that are held in memory."""
+        return sum(part.height for part in self._waiting)
 
     def close(self) -> None:
         """Write what waits and finish the file."""

@@ -23,7 +23,7 @@ def label_expression(rule: LabelRule) -> pl.Expr:
         >>> frame.select(label_expression(LabelRule.parse("rating >= 4"))).to_series().to_list()
         [1.0, 0.0, None]
     """
-    column = pl.col(rule.column)
+    column = pl.col(rule.column).cast(pl.Float64)
     if rule.operator is None:
         return column.cast(pl.Float32)
     threshold = rule.threshold
@@ -36,7 +36,7 @@ def label_expression(rule: LabelRule) -> pl.Expr:
         "!=": column != threshold,
     }[rule.operator]
     # NaN compares as the largest number; a missing rating must not become a positive.
-    return pl.when(column.cast(pl.Float64).is_nan()).then(None).otherwise(compared).cast(pl.Float32)
+    return pl.when(column.is_nan()).then(None).otherwise(compared).cast(pl.Float32)
 
 
 def labels_of(frame: pl.LazyFrame, rule: LabelRule) -> FloatArray:

@@ -16,7 +16,7 @@ from palate.config import Config
 from palate.data.schema import Column, LabelRule, Role, Schema, Table
 from palate.errors import Problem, SchemaError, suggest
 
-__all__ = ["RoleArguments", "Roles", "TimeUnit", "schema_from_roles"]
+__all__ = ["RoleArguments", "Roles", "TimeUnit", "merge_roles", "schema_from_roles"]
 
 TimeUnit = Literal["s", "ms", "us", "ns"]
 _TABLES: tuple[Table, ...] = ("interactions", "items", "users")
@@ -95,6 +95,35 @@ class Roles(Config):
         if isinstance(value, str):
             return {value: None}
         return dict.fromkeys(value) if isinstance(value, Sequence) else value
+
+
+def merge_roles(of_format: RoleArguments, given: RoleArguments) -> Roles:
+    """Return the roles that a format gives, overruled by those that a caller gives.
+
+    A column that the caller gives a role loses the one that the format gave it.
+
+    Raises:
+        ConfigError: If a role is misspelt.
+    """
+    said = Roles(**given)
+    named = {str(getattr(said, argument)) for argument in given if isinstance(getattr(said, argument, None), str)}
+    for argument in ("categorical", "numeric", "text", "lists"):
+        named.update(getattr(said, argument) if argument in given else ())
+    if said.label is not None and "label" in given:
+        named.add(LabelRule.parse(said.label).column)
+    bare = named | {name.partition(".")[2] for name in named if "." in name}
+    kept: dict[str, Any] = {**of_format}
+    for argument in ("categorical", "numeric", "text", "lists"):
+        values = kept.get(argument, ())
+        if isinstance(values, Mapping):
+            kept[argument] = {name: mark for name, mark in values.items() if not _same(name, bare)}
+        else:
+            kept[argument] = [name for name in values if not _same(name, bare)]
+    return Roles(**{**kept, **given})
+
+
+def _same(name: str, named: set[str]) -> bool:
+    return name in named or name.partition(".")[2] in named
 
 
 def schema_from_roles(roles: Roles, tables: Mapping[Table, Sequence[str]]) -> Schema:

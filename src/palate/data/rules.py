@@ -20,6 +20,7 @@ from palate.errors import Problem, suggest
 __all__ = ["Rule", "row_rules", "type_problems"]
 
 _DAY = 86_400
+_PLAUSIBLE = 100_000_000  # 1973: as seconds, a thousand times as much is the year 5138
 _UNITS = (("milliseconds", "ms", 1_000), ("microseconds", "us", 1_000_000), ("nanoseconds", "ns", 1_000_000_000))
 
 
@@ -120,23 +121,26 @@ def _time_rules(column: Column, dtype: pl.DataType, limit: int) -> Iterable[Rule
     yield _missing(column, "time")
     if dtype.is_float():
         yield from _finite_rules(name)
-    moment = seconds(name, dtype)
+    moment = pl.col(name) if dtype.is_float() else seconds(name, dtype)
     yield Rule(
         name,
         "the time lies before 1970-01-01",
         "Times are seconds since 1970: mend or drop the row.",
         (moment < 0).fill_null(False),
     )
-    lower = limit
-    for words, unit, factor in _UNITS if dtype.is_integer() else ():
-        looks = ((moment > lower) & (moment <= limit * factor)).fill_null(False)
-        yield Rule(name, f"the time looks like {words} where seconds are expected", f'Pass time_unit="{unit}".', looks)
-        lower = limit * factor
+    other_units = pl.lit(False)
+    for words, unit, factor in _UNITS:
+        looks = ((moment >= _PLAUSIBLE * factor) & (moment <= limit * factor)).fill_null(False)
+        remedy = f'Pass time_unit="{unit}".' if dtype.is_integer() else "Divide the column, or write whole numbers."
+        if dtype.is_numeric():
+            other_units |= looks
+            yield Rule(name, f"the time looks like {words} where seconds are expected", remedy, looks)
+    late = (moment > limit) & moment.cast(pl.Float64).is_finite()
     yield Rule(
         name,
         "the time lies more than a day in the future",
         "Check the clock, the zone and the unit of the column.",
-        (moment > lower).fill_null(False),
+        late.fill_null(False) & ~other_units,
     )
 
 

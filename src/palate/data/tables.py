@@ -16,6 +16,8 @@ from palate.errors import DataError, SchemaError
 
 __all__ = ["as_lazy_frame", "collect", "split_lists"]
 
+_ODD = (TypeError, ValueError, OverflowError)
+
 
 def as_lazy_frame(table: Any, what: str = "table") -> pl.LazyFrame:
     """Return ``table`` as a lazy Polars frame.
@@ -38,7 +40,7 @@ def as_lazy_frame(table: Any, what: str = "table") -> pl.LazyFrame:
             return _from_pandas(table, what).lazy()
         if isinstance(table, pa.Table | pa.RecordBatch) or hasattr(table, "__arrow_c_stream__"):
             return _from_arrow(pa.table(table), what).lazy()
-    except (pa.ArrowException, pl.exceptions.PolarsError, TypeError, ValueError, OverflowError) as error:
+    except (pa.ArrowException, pl.exceptions.PolarsError, pl.exceptions.PanicException, *_ODD) as error:
         raise DataError(
             f"The table {what} cannot be read as columns: {str(error).splitlines()[0]}.",
             remedy="Give every column one kind of value, for example ids as text throughout.",

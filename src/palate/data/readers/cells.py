@@ -2,7 +2,8 @@
 
 A type is settled by *all* cells of a column, not by a sample: reading begins with the narrowest type that the
 first block allows, and starts over with a wider one (:class:`WidenError`) when a later cell needs it. So the result
-does not depend on the size of a block, and ids keep their spelling: ``007`` is text and never becomes 7.
+does not depend on the size of a block, and ids keep their spelling: ``007`` is text and never becomes 7. Where a
+number is expected, ``true`` and ``false`` count as 1 and 0, and white space around it does not count.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ from palate.data.readers.records import Records
 __all__ = ["NO_ID", "Defect", "TypedCells", "type_cells"]
 
 NO_ID = ("NaN", "nan", "NAN", "NULL", "null", "None", "none", "<NA>", "N/A", "\\N")
+_TRUTH = {
+    word: digit for digit, words in (("1", "true"), ("0", "false")) for word in (words, words.title(), words.upper())
+}
 _MOMENTS = ("%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%Y-%m-%d")
 
 
@@ -101,7 +105,8 @@ def type_cells(cells: pl.DataFrame, kinds: Mapping[str, Kind], types: dict[str, 
             defects += [Defect(row, text.name, text[row], typed.problem, typed.remedy) for row in rows]
     if wider:
         raise WidenError(wider)
-    return TypedCells(pl.DataFrame(columns), bad, tuple(defects))
+    # By name and not as a list: Polars renames a column without a name in a list.
+    return TypedCells(pl.DataFrame({column.name: column for column in columns}), bad, tuple(defects))
 
 
 def _type(text: pl.Series, kind: Kind, known: pl.DataType | None) -> _Typed:
@@ -132,6 +137,8 @@ def _as_id(text: pl.Series, kind: Kind, known: pl.DataType | None) -> _Typed:
 
 def _as_number(text: pl.Series, known: pl.DataType | None) -> _Typed:
     text = text.str.strip_chars()
+    if text.is_in(list(_TRUTH)).any():
+        text = text.replace(_TRUTH)
     if known is None or known == pl.Int64:
         whole = _whole(text)
         if whole is not None:
@@ -139,7 +146,9 @@ def _as_number(text: pl.Series, known: pl.DataType | None) -> _Typed:
         return _Typed(text, wider=pl.Float64())
     values = text.cast(pl.Float64, strict=False)
     bad = (values.is_null() & text.is_not_null() & (text != "")) | _overflows(text, values)
-    return _Typed(values, bad.fill_null(False), "the cell is not a number", "Mend the cell, or leave it empty.")
+    return _Typed(
+        values, bad.fill_null(False), "the cell is not a number that can be held", "Mend the cell, or leave it empty."
+    )
 
 
 def _as_time(text: pl.Series, known: pl.DataType | None) -> _Typed:

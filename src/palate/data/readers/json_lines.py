@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import io
 import json
+import math
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,12 +22,16 @@ import polars as pl
 
 from palate.data.readers.cells import Defect, TypedCells, type_cells
 from palate.data.readers.contract import Batch, Finding, Kind, Layout, ReadOptions, WidenError, reader
+from palate.data.readers.lines import line_column
 from palate.data.readers.records import Records, record_blocks
 from palate.data.readers.stream import head
 from palate.data.schema import Table
 from palate.errors import DataError, Problem
 
 __all__ = ["JsonLinesReader"]
+
+# Whole numbers beyond 64 bits, halves of surrogate pairs, keys written with escapes, an empty key.
+_DELICATE = re.compile(rb'\d{19}|\\u[dD][89a-fA-F]|\\[^"]{0,60}"\s*:|""\s*:')
 
 
 @dataclass(frozen=True)
@@ -44,8 +51,7 @@ class _JsonLines:
 
     def _cells(self, records: Records) -> tuple[pl.DataFrame, Records]:
         """Return every value as text, and the records that the rows came from."""
-        surrogates = b"\\ud" in records.data or b"\\uD" in records.data
-        if len(records) and not surrogates:
+        if len(records) and not self._needs_care(records):
             try:
                 schema = dict.fromkeys(self.names, pl.String)
                 frame = pl.read_ndjson(io.BytesIO(records.data), schema=schema)
@@ -54,6 +60,13 @@ class _JsonLines:
             except (pl.exceptions.PolarsError, pl.exceptions.PanicException):
                 pass  # some line is wrong; below is who says which
         return self._line_by_line(records)
+
+    def _needs_care(self, records: Records) -> bool:
+        """Say whether the fast parser might lose something: digits, half characters, a key that stands twice."""
+        if _DELICATE.search(records.data):
+            return True
+        lines = line_column(records)
+        return any((lines.str.count_matches(json.dumps(name), literal=True) > 1).any() for name in self.names)
 
     def _line_by_line(self, records: Records) -> tuple[pl.DataFrame, Records]:
         columns: dict[str, list[str | None]] = {name: [] for name in self.names}
@@ -111,40 +124,47 @@ class JsonLinesReader:
         encoding = options.encoding or "utf-8"
         names: dict[str, None] = {}
         lists: set[str] = set()
+        reason = "there is no line in it"
         for records in record_blocks(path, options, encoding=encoding):
             for row in range(len(records)):
-                value, _ = _parsed(records.raw(row))
+                value, fault = _parsed(records.raw(row))
+                reason = fault if not names and fault else reason
                 names.update(dict.fromkeys(value or ()))
                 lists.update(key for key, entry in (value or {}).items() if isinstance(entry, list))
             break
         if not names:
-            problem = Problem("there is no JSON object in its first lines", "Is this the right format?", str(path))
+            problem = Problem(f"no line holds a JSON object: {reason}", "Is this the right format?", str(path))
             raise DataError(f"{path.name} cannot be read.", problems=[problem])
         return Layout({table: (_JsonLines(path, tuple(names), frozenset(lists), options, encoding),)})
+
+
+class _Object(dict[str, Any]):
+    """An object that remembers whether a key stood in it twice."""
+
+    repeated = False
 
 
 def _parsed(raw: bytes) -> tuple[dict[str, Any] | None, str]:
     """Return the object of one line, or ``None`` and the reason."""
     try:
-        value = json.loads(raw, object_pairs_hook=_once, parse_constant=_refuse)
-        text = json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8")
+        value = json.loads(raw, object_pairs_hook=_object, parse_constant=_refuse)
+        if not isinstance(value, _Object):
+            return None, "the line is not a JSON object"
+        _spelt(value).encode("utf-8")
     except RecursionError:
         return None, "the line is nested too deeply"
     except UnicodeEncodeError:
         return None, "the line holds half a character (a lone surrogate)"
     except json.JSONDecodeError as error:
-        return None, f"the line is not JSON: {error.msg} at character {error.colno}"
-    except ValueError as error:
+        return None, f"the line is not JSON: {error.msg.removesuffix(' at')} at character {error.colno}"
+    except (ValueError, ArithmeticError) as error:
         return None, f"the line is not JSON: {error}"
-    if not isinstance(value, dict) or not text:
-        return None, "the line is not a JSON object"
-    return value, ""
+    return (None, "a key stands twice") if value.repeated else (value, "")
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    value = dict(pairs)
-    if len(value) < len(pairs):
-        raise ValueError("a key stands twice")
+def _object(pairs: list[tuple[str, Any]]) -> _Object:
+    value = _Object(pairs)
+    value.repeated = len(value) < len(pairs)
     return value
 
 
@@ -153,11 +173,19 @@ def _refuse(constant: str) -> float:
 
 
 def _as_text(value: Any) -> str | None:
-    """Spell a value as the vectorised parser does: whole floats without a fraction."""
-    if value is None or isinstance(value, str):
-        return value
-    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
-        return str(int(value))
+    return value if value is None or isinstance(value, str) else _spelt(value)
+
+
+def _spelt(value: Any) -> str:
+    """Spell a value as the vectorised parser does: numbers without exponent, whole ones without a fraction."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{_spelt(key)}: {_spelt(entry)}" for key, entry in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_spelt, value)) + "]"
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise ValueError("a number is too large for floating point")
+        return format(Decimal(repr(value)), "f").removesuffix(".0")
     return json.dumps(value, ensure_ascii=False)
 
 

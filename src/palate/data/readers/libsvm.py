@@ -109,8 +109,8 @@ class LibsvmReader:
         if not path.is_file():
             return False
         lines = [line for line in first_lines(path, 5) if line.strip()]
-        shape = re.compile(r"\s*[-+]?[\d.]+(?:[eE][-+]?\d+)?(?:\s+\d+:\S+)+\s*")
-        return bool(lines) and all(shape.fullmatch(line) for line in lines)
+        shape = re.compile(r"\s*[-+]?[\d.]+(?:[eE][-+]?\d+)?(?:\s+\d+:\S+)*\s*")
+        return any(":" in line for line in lines) and all(shape.fullmatch(line) for line in lines)
 
     def read(self, path: Path, table: Table, options: ReadOptions) -> Layout:
         """Lay out one file as the log; rows have neither user nor item unless you name their columns."""

@@ -21,6 +21,16 @@ from palate.errors import DataError, Problem, SchemaError
 __all__ = ["ParquetReader"]
 
 _ROWS = 1 << 17
+_DAMAGE = (
+    OSError,
+    pa.ArrowException,
+    pl.exceptions.PolarsError,
+    pl.exceptions.PanicException,  # not an ordinary exception, but what some columns lead to
+    ValueError,
+    OverflowError,
+    TypeError,
+    RecursionError,
+)
 
 
 @dataclass(frozen=True)
@@ -38,7 +48,7 @@ class _ParquetFile:
                     places = np.arange(start, start + frame.height, dtype=np.int64)
                     yield Batch(frame, places, partial(_as_json, frame))
                     start += frame.height
-        except (OSError, pa.ArrowException, pl.exceptions.PolarsError, ValueError, OverflowError) as error:
+        except _DAMAGE as error:
             raise _unreadable(self.file, error) from None
 
     def _typed(self, frame: pl.DataFrame, types: dict[str, pl.DataType]) -> pl.DataFrame:
@@ -81,7 +91,7 @@ class ParquetReader:
             names = tuple(pq.read_schema(path).names)
         except FileNotFoundError:
             raise DataError(f"{path} does not exist.", remedy="Check the path.") from None
-        except (OSError, pa.ArrowException, ValueError, OverflowError) as error:
+        except _DAMAGE as error:
             raise _unreadable(path, error) from None
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
@@ -92,7 +102,7 @@ class ParquetReader:
         return Layout({table: (_ParquetFile(path, names),)})
 
 
-def _unreadable(path: Path, error: Exception) -> DataError:
+def _unreadable(path: Path, error: BaseException) -> DataError:
     reason = (str(error).splitlines() or [type(error).__name__])[0]
     problem = Problem(f"this is not a whole Parquet file: {reason}", "Fetch or write it again.", file=str(path))
     return DataError(f"{path.name} cannot be read.", problems=[problem])

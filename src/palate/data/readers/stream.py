@@ -38,6 +38,8 @@ def pieces(path: Path, *, encoding: str = "utf-8", size: int = 1 << 23) -> Itera
         yield from _translated(path, raw, encoding)
         return
     first = next(raw, b"")
+    while len(first) < len(_UTF8_MARK) and (more := next(raw, b"")):
+        first += more
     if first.startswith(_UTF16_MARKS):
         raise _file_error(path, "the text is UTF-16, not UTF-8", 'Pass encoding="utf-16".')
     yield first.removeprefix(_UTF8_MARK)
