@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from palate.data import feature_counts
 from palate.data.dataset import Dataset
@@ -313,3 +315,43 @@ def test_counting_in_a_stream_learns_the_same(monkeypatch: pytest.MonkeyPatch, t
     whole = FeatureEncoder.fit(data).encode_dataset(data)
     monkeypatch.undo()
     same(FeatureEncoder.fit(make()).encode_dataset(make()), whole)
+
+
+@pytest.mark.parametrize("dtype", [pl.List(pl.Int64), pl.Array(pl.Int64, 2)])
+def test_lists_in_the_log_with_a_vocabulary_of_their_own_and_a_shared_one(dtype: Any) -> None:
+    seen = pl.Series("seen", [[30, 20], [20, 10], None], dtype=dtype)
+    log = pl.DataFrame({"item": [10, 20, 30], "seen": seen})
+    data = Dataset.from_tables(log, user=None, lists="seen")
+    plan = fields(item={}, seen={"kind": "sequence"}, near={"kind": "sequence", "column": "seen", "shares": "item"})
+    encoder = FeatureEncoder.fit(data, plan=plan.replace(max_length=3))
+    item, seen_spec, near = encoder.spec.fields
+    # items once each: 10, 20, 30 -> 1, 2, 3; seen: 20 twice, then 10, 30 -> 1, 2, 3
+    assert (item.offset, seen_spec.offset, near.offset, encoder.spec.num_ids) == (0, 5, 0, 10)
+    own, shared = encoder.encode_dataset(data).sequences
+    assert own.tolist() == [[5, 8, 6], [5, 6, 7], [5, 5, 5]]
+    assert shared.tolist() == [[0, 3, 2], [0, 2, 1], [0, 0, 0]]
+
+
+values = st.none() | st.integers(0, 6)
+rows_of_logs = st.lists(
+    st.tuples(values, values, values, st.lists(values, max_size=4) | st.none()), min_size=2, max_size=30
+)
+
+
+@settings(max_examples=50, deadline=None)
+@given(rows_of_logs, st.integers(1, 3), st.none() | st.integers(1, 3))
+def test_every_id_stays_inside_its_field(rows: list[Any], min_count: int, hash_bits: int | None) -> None:
+    schema = {"user": pl.Int64, "item": pl.Int64, "c": pl.Int64, "tags": pl.List(pl.Int64)}
+    data = Dataset.from_tables(pl.DataFrame(rows, schema=schema, orient="row"), categorical="c", lists="tags")
+    plan = FeaturePlan.default_for(data.schema, min_count=min_count, hash_bits=hash_bits).replace(max_length=2)
+    encoder = FeatureEncoder.fit(data, np.arange(len(rows) // 2), plan)
+    table = encoder.encode_dataset(data)
+    for column, f in zip(table.ids.T, encoder.spec.of_kind("categorical"), strict=True):
+        assert f.offset + 1 <= column.min()
+        assert column.max() < f.offset + f.size
+    (tags,), (f,) = table.sequences, encoder.spec.of_kind("sequence")
+    assert f.offset <= tags.min()
+    assert tags.max() < f.offset + f.size
+    kept = [len((row[3] or [])[-2:]) for row in rows]
+    assert (tags != f.offset).sum(axis=1).tolist() == kept
+    assert all((np.diff((row != f.offset).astype(int)) >= 0).all() for row in tags)  # padding stands in front

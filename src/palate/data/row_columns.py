@@ -100,6 +100,8 @@ class RowColumns(Config):
         source = field.source if field.derive is None else self.time
         if source is None or source not in frame.columns:
             return None
+        if field.derive is None:
+            return frame.get_column(source)
         return frame.select(self.expression(field, frame.schema[source], utc_offset_hours)).to_series()
 
     def expression(self, field: FieldPlan, dtype: pl.DataType, utc_offset_hours: float) -> pl.Expr:
