@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from palate.data.schema import Column, LabelRule, Schema, Table
-from palate.errors import ConfigError, SavedFolderError
+from palate.data.tables import collect
+from palate.errors import ConfigError, DataError, SavedFolderError
 from palate.saving import restore_folder, writing_folder
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def open_folder(folder: str | Path) -> Dataset:
     frames = {table: _table(path, table, schema, rows[table]) for table in _TABLES if table in rows}
     if "interactions" not in frames:
         raise SavedFolderError(f"{path} has no interactions.", remedy="Save the data set again.")
-    small = {table: frames[table].collect() if table in frames else None for table in ("items", "users")}
+    small = {table: _loaded(frames[table], path) if table in frames else None for table in ("items", "users")}
     opened = Dataset(schema, frames["interactions"], small["items"], small["users"], name=name, facts=facts)
     return opened._with_record(int(rows["interactions"]), str(document.get("fingerprint", "")))
 
@@ -133,6 +134,13 @@ def _table(path: Path, table: Table, schema: Schema, rows: Any) -> pl.LazyFrame:
         wrong = f"lost the columns {missing}" if missing else f"{footer.num_rows:,} rows; {rows:,} were saved"
         raise SavedFolderError(f"{file} has {wrong}.", remedy="The file was altered: copy the folder again, whole.")
     return frame
+
+
+def _loaded(frame: pl.LazyFrame, path: Path) -> pl.DataFrame:
+    try:
+        return collect(frame, f"a table of {path}")
+    except DataError as error:
+        raise SavedFolderError(error.message.partition("\n")[0], remedy="Copy the folder again, whole.") from None
 
 
 def _pairs(values: Mapping[str, Any]) -> Iterable[str]:

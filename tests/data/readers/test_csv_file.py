@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
+import tempfile
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from palate.data.assembling import assemble, gather
 from palate.data.dataset import Dataset
@@ -182,3 +186,42 @@ def test_gzip_is_recognised_by_content(tmp_path: Path) -> None:
 def test_an_impossible_separator_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot separate cells"):
         read(tmp_path, "user,item\n1,2\n", separator='"')
+
+
+CELLS = st.text(
+    st.one_of(
+        st.sampled_from(list('ab,;"\r\n \t|')),
+        st.characters(exclude_characters="\x00\ufeff", exclude_categories=["Cs"]),
+    ),
+    max_size=8,
+)
+
+
+@settings(max_examples=80, deadline=None, database=None)
+@given(
+    rows=st.lists(st.tuples(CELLS, CELLS, CELLS), min_size=1, max_size=8),
+    quoting=st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]),
+    ending=st.sampled_from(["\n", "\r\n"]),
+    separator=st.sampled_from([",", "\t", ";", "|"]),
+    block_size=st.integers(1, 200),
+)
+def test_what_the_standard_library_writes_is_read(
+    rows: list[tuple[str, str, str]],
+    quoting: Literal[0, 1],
+    ending: str,
+    separator: str,
+    block_size: int,
+) -> None:
+    """The oracle is Python's own writer: every text comes back, an unquoted empty cell as missing."""
+    if ending == "\n" and quoting == csv.QUOTE_MINIMAL:  # it then leaves a return at the end of a row unquoted
+        rows = [(a, b, c.rstrip("\r")) for a, b, c in rows]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "log.csv"
+        with path.open("w", encoding="utf-8", newline="") as stream:
+            writer = csv.writer(stream, delimiter=separator, lineterminator=ending, quoting=quoting)
+            writer.writerow(("k", "a", "b", "c"))
+            writer.writerows((i, *row) for i, row in enumerate(rows))
+        parts = gather({"interactions": path}, options=ReadOptions(block_size=block_size, separator=separator))
+        data = assemble(parts, {"user": None, "item": None, "numeric": "k", "text": ["a", "b", "c"]}, name="x")
+    empty = "" if quoting == csv.QUOTE_ALL else None
+    assert data.interactions.rows() == [(i, *(cell or empty for cell in row)) for i, row in enumerate(rows)]
