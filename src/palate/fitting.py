@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from palate.train.tracking import Tracker
     from palate.users_log import UsersLog
 
-__all__ = ["fit", "fit_next_item", "fit_ranker"]
+__all__ = ["calibrate_ranker", "chances", "fit", "fit_calibrator", "fit_next_item", "fit_ranker", "judge"]
 
 logger = logging.getLogger(__name__)
 
@@ -134,9 +134,9 @@ def fit_ranker(
     run_folder: str | Path | None = None,
     tracker: Tracker | None = None,
     progress: Progress | None = None,
-    judge: bool = True,
+    judged: bool = True,
 ) -> RankRecommender:
-    """Train one ranker on a prepared log; see :func:`fit`. With ``judge=False`` the test part stays unread."""
+    """Train one ranker on a prepared log; see :func:`fit`. With ``judged=False`` the test part stays unread."""
     factory: Any = find("ranker", model).factory
     config: ModelConfig = factory.Config.sized(size, **(settings or {}))
     loop = _training(training, RANK_TRAINING, seed)
@@ -182,8 +182,8 @@ def fit_ranker(
         history=task.history,
         dataset=task.dataset,
     )
-    if judge:
-        _judged(recommender)
+    if judged:
+        judge(recommender)
     return recommender
 
 
@@ -199,9 +199,9 @@ def fit_next_item(
     run_folder: str | Path | None = None,
     tracker: Tracker | None = None,
     progress: Progress | None = None,
-    judge: bool = True,
+    judged: bool = True,
 ) -> NextItemRecommender:
-    """Train one next-item model on a prepared log; see :func:`fit`. With ``judge=False`` the test stays unread."""
+    """Train one next-item model on a prepared log; see :func:`fit`. With ``judged=False`` the test stays unread."""
     factory: Any = find("next-item", model).factory
     config: ModelConfig = factory.Config.sized(size, **(settings or {}))
     loop = _training(training, NEXT_ITEM_TRAINING, seed)
@@ -239,8 +239,8 @@ def fit_next_item(
     cost = _cost(network, time.perf_counter() - started, result)
     interrupted = result.stopped_because == "interrupted"
     recommender.card = recommender.card.replace(cost=cost, interrupted=interrupted)
-    if judge:
-        _judged(recommender)
+    if judged:
+        judge(recommender)
     return recommender
 
 
@@ -261,7 +261,7 @@ def calibrate_ranker(
     assert test.labels is not None
     facts = facts.replace(**_before_and_after(calibrator, logits, test.labels))
     calibrated = ranker.with_calibrator(method, calibrator, ranker.card.replace(calibration=facts))
-    _judged(calibrated, data)
+    judge(calibrated, data)
     return calibrated
 
 
@@ -273,7 +273,7 @@ def fit_calibrator(
     table = ranker.held_out(data, "validation")
     assert table.labels is not None
     logits = logits_of(ranker.model, table)
-    calibrator = factory(factory.Config.sized("tiny", **settings)).fit(_chances(logits), table.labels)
+    calibrator = factory(factory.Config.sized("tiny", **settings)).fit(chances(logits), table.labels)
     facts = CalibrationFacts(
         method=method,
         fitted_on="the validation part",
@@ -287,15 +287,16 @@ def _before_and_after(calibrator: Any, logits: Any, labels: Any) -> dict[str, fl
     from palate.evaluate.calibration import ece, pcoc
     from palate.evaluate.classification import log_loss
 
-    before, facts = _chances(logits), {}
-    for when, chances in (("before", before), ("after", calibrator.predict(before))):
-        facts[f"ece_{when}"] = ece(chances, labels, kind="mass", bins=20)
-        facts[f"pcoc_{when}"] = pcoc(chances, labels)
-        facts[f"log_loss_{when}"] = log_loss(chances, labels)
+    before, facts = chances(logits), {}
+    for when, predicted in (("before", before), ("after", calibrator.predict(before))):
+        facts[f"ece_{when}"] = ece(predicted, labels, kind="mass", bins=20)
+        facts[f"pcoc_{when}"] = pcoc(predicted, labels)
+        facts[f"log_loss_{when}"] = log_loss(predicted, labels)
     return facts
 
 
-def _chances(logits: Any) -> Any:
+def chances(logits: Any) -> Any:
+    """Return the sigmoid of logits: what a ranker says before calibration, float64 ``[N]``."""
     from scipy.special import expit
 
     return expit(logits)
@@ -330,7 +331,7 @@ def _training(given: TrainConfig | Mapping[str, Any] | None, default: TrainConfi
     return default.replace(**{**(given or {}), "seed": seed})
 
 
-def _judged(recommender: RankRecommender | NextItemRecommender, data: Dataset | None = None) -> None:
+def judge(recommender: RankRecommender | NextItemRecommender, data: Dataset | None = None) -> None:
     """Put the metrics of both held-out parts, and the time of a request, on the card."""
     measured: list[MetricFacts] = []
     parts: tuple[Literal["validation", "test"], ...] = ("validation", "test")

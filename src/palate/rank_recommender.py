@@ -116,7 +116,7 @@ class RankRecommender(Recommender):
         """Return rows as the model sees them."""
         columns = self.encoder.columns
         keys = [name for name in (columns.user, columns.item) if name is not None]
-        if len(frame) and not any(name in frame.columns for name in keys):
+        if len(frame) and keys and not any(name in frame.columns for name in keys):
             told = " nor ".join(f'"{name}"' for name in keys)
             raise SchemaError(
                 f"The rows have neither {told}; they have {', '.join(frame.columns) or 'no column'}.",

@@ -10,6 +10,7 @@ from palate.testing.battery import Battery, BatteryReport, NotApplicable
 from palate.testing.calibrators import check_calibrator
 from palate.testing.next_item import check_next_item_model
 from palate.testing.rankers import check_ranker
+from palate.testing.recommenders import check_recommender
 
 __all__ = [
     "Battery",
@@ -18,4 +19,5 @@ __all__ = [
     "check_calibrator",
     "check_next_item_model",
     "check_ranker",
+    "check_recommender",
 ]
