@@ -205,7 +205,7 @@ class BarProgress(Progress):
             self._bars[task] = live.add_task(snapshot.label, total=snapshot.total, words="")
         # The label stands before the bar already.
         words = str(snapshot).removeprefix(f"{snapshot.label}: ")
-        live.update(self._bars[task], completed=snapshot.done, words=words)
+        live.update(self._bars[task], completed=snapshot.done, words=words, refresh=True)
 
     def close(self) -> None:
         """Remove the bars and give the cursor back."""
@@ -226,7 +226,8 @@ class BarProgress(Progress):
                 BarColumn(),
                 TextColumn("{task.fields[words]}", markup=False),
             )
-            self._live = RichProgress(*columns, console=console, transient=True)
+            # Drawn when a task shows itself: that is often enough, and needs no thread.
+            self._live = RichProgress(*columns, console=console, transient=True, auto_refresh=False)
             self._live.start()
         return self._live
 
