@@ -62,10 +62,10 @@ class ItemToItem(CountingModel):
         users = np.maximum(np.asarray(met.sum(axis=0)).ravel(), 1.0)
         scaled = (met.multiply(1.0 / np.sqrt(users)[None, :])).tocsr()
         items = scaled.T.tocsr()
+        # An item is its own nearest neighbour: keep one more, then take the item itself out.
+        count = self.config.num_neighbors + 1
         blocks = [
-            keep_largest(
-                _without_self(csr_matrix(items[start : start + _BLOCK] @ scaled), start), self.config.num_neighbors
-            )
+            _without_self(keep_largest(csr_matrix(items[start : start + _BLOCK] @ scaled), count), start)
             for start in range(0, items.shape[0], _BLOCK)
         ]
         self.neighbors.fill(csr_matrix(vstack(blocks)))
@@ -78,5 +78,6 @@ class ItemToItem(CountingModel):
 
 def _without_self(similar: csr_matrix, start: int) -> csr_matrix:
     row = np.repeat(np.arange(similar.shape[0]), np.diff(similar.indptr))
-    similar.data[row + start == similar.indices] = 0.0
-    return similar
+    other = row + start != similar.indices
+    starts = np.concatenate([[0], np.cumsum(np.bincount(row[other], minlength=similar.shape[0]))])
+    return csr_matrix((similar.data[other], similar.indices[other], starts), shape=similar.shape)

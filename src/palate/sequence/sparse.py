@@ -13,7 +13,7 @@ from palate.data.sequences import IntArray, SequenceLog
 
 __all__ = ["ItemMatrix", "keep_largest", "user_item_matrix"]
 
-_CELLS = 4_000_000  # entries that keep_largest sorts at once; bounds memory
+_CELLS = 2_000_000  # entries that keep_largest sorts at once; bounds memory
 
 
 class ItemMatrix(nn.Module):
@@ -89,18 +89,17 @@ def keep_largest(matrix: csr_matrix, count: int) -> csr_matrix:
     the memory stays bounded.
     """
     entries: IntArray = np.diff(matrix.indptr).astype(np.int64)
-    keep = np.ones(matrix.nnz, dtype=bool)
+    keep = np.repeat(entries <= count, entries)
     waiting = np.flatnonzero(entries > count)
     waiting = waiting[np.argsort(-entries[waiting], kind="stable")]
     while len(waiting):
         longest = int(entries[waiting[0]])
         rows, waiting = np.split(waiting, [max(_CELLS // longest, 1)])
         column = np.arange(longest)[None, :]
-        real = column < entries[rows][:, None]
-        place = np.where(real, matrix.indptr[rows].astype(np.int64)[:, None] + column, 0)
-        worth = np.where(real, matrix.data[place], -np.inf)
-        smallest = np.argpartition(-worth, count - 1, axis=1)[:, count:]
-        dropped = np.take_along_axis(place, smallest, axis=1)
-        keep[dropped[np.take_along_axis(real, smallest, axis=1)]] = False
-    starts = np.concatenate([[0], np.cumsum(keep)])[matrix.indptr]
+        place = np.minimum(matrix.indptr[rows].astype(np.int64)[:, None] + column, matrix.nnz - 1)
+        worth = matrix.data[place]
+        worth[column >= entries[rows][:, None]] = -np.inf
+        largest = np.argpartition(worth, longest - count, axis=1)[:, longest - count :]
+        keep[np.take_along_axis(place, largest, axis=1)] = True
+    starts = np.concatenate([[0], np.cumsum(np.minimum(entries, count))])
     return csr_matrix((matrix.data[keep], matrix.indices[keep], starts), shape=matrix.shape)
