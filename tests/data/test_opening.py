@@ -13,6 +13,7 @@ import pytest
 import palate.data.opening as opening
 from palate.data.dataset import Dataset
 from palate.data.opening import open_dataset, shipped
+from palate.data.readers.contract import ReadOptions
 from palate.data.schema import Role
 from palate.errors import ConfigError, DataError, UnknownNameError
 
@@ -151,8 +152,18 @@ def test_a_data_set_and_a_saved_folder_pass_through(tmp_path: Path) -> None:
     opened = open_dataset(data.save(tmp_path / "tea"))
     assert opened.fingerprint == data.fingerprint
     assert open_dataset(opened, name="coffee").name == "coffee"
-    with pytest.raises(ConfigError, match="roles and tables already"):
-        open_dataset(tmp_path / "tea", label="x >= 1")
+    with pytest.raises(ConfigError, match="roles and tables already, so format, label would mean nothing"):
+        open_dataset(tmp_path / "tea", label="x >= 1", format="csv")
+
+
+def test_settings_that_would_mean_nothing_are_refused(tmp_path: Path) -> None:
+    pl.DataFrame({"user": [1], "item": [2]}).write_parquet(tmp_path / "log.parquet")
+    with pytest.raises(ConfigError, match="separator=';' means nothing to the format parquet"):
+        open_dataset(tmp_path / "log.parquet", separator=";")
+    with pytest.raises(ConfigError, match="has its files already, so items would mean nothing"):
+        open_dataset("movielens-small", items=pl.DataFrame({"movieId": [1]}))
+    with pytest.raises(ConfigError, match="block_size"):
+        ReadOptions(block_size=0)
 
 
 def test_tables_and_files_mix(tmp_path: Path) -> None:

@@ -11,15 +11,15 @@ import polars as pl
 
 from palate.data.dataset import Dataset
 from palate.data.intake import Intake, MemorySink, names_of
-from palate.data.readers.contract import Layout, ReadOptions, Source, reader_for
+from palate.data.readers.contract import Layout, Reader, ReadOptions, Source, reader_for
 from palate.data.rejects import Rejects
 from palate.data.roles import RoleArguments, merge_roles, schema_from_roles
 from palate.data.schema import Role, Table
 from palate.data.tables import as_lazy_frame, split_lists
 from palate.data.times import in_unit
-from palate.errors import DataError
+from palate.errors import ConfigError, DataError
 
-__all__ = ["Parts", "assemble", "gather"]
+__all__ = ["Parts", "assemble", "gather", "refuse_empty"]
 
 _IN_FOLDERS = (
     "*.parquet",
@@ -148,6 +148,16 @@ def _paths(value: Any) -> list[Path] | None:
     return None
 
 
+def _read(known: Reader, path: Path, table: Table, options: ReadOptions) -> Layout:
+    for name, value in options.chosen().items():
+        if name not in known.takes:
+            raise ConfigError(
+                f"{name}={value!r} means nothing to the format {known.name} of {path}.",
+                remedy=f"Leave it out, or pass format= if {path.name} is not {known.name}.",
+            )
+    return known.read(path, table, options)
+
+
 def _layout(path: Path, table: Table, options: ReadOptions, format: str | None) -> Layout:
     if path.is_dir():
         known = None if format is None else reader_for(path, format)
@@ -158,7 +168,7 @@ def _layout(path: Path, table: Table, options: ReadOptions, format: str | None) 
             except DataError:
                 if not files:
                     raise
-                layouts = [reader_for(file, format).read(file, table, options) for file in files]
+                layouts = [_read(reader_for(file, format), file, table, options) for file in files]
                 return Layout({table: tuple(source for layout in layouts for source in layout.sources[table])})
-        return known.read(path, table, options)
-    return reader_for(path, format).read(path, table, options)
+        return _read(known, path, table, options)
+    return _read(reader_for(path, format), path, table, options)

@@ -70,6 +70,7 @@ def import_files(
     encoding: str | None = None,
     separator: str | None = None,
     quoting: bool = True,
+    max_record: int = 1 << 24,
     reject_to: str | Path | None = None,
     name: str | None = None,
     facts: dict[str, Any] | None = None,
@@ -91,6 +92,7 @@ def import_files(
         encoding: Text encoding, when it is not what the format prescribes.
         separator: Separator of a delimited file.
         quoting: Whether ``"`` quotes cells of a delimited file.
+        max_record: Bytes that one row may have.
         reject_to: File that takes the rows that cannot be used (``.jsonl``: one object per row).
         name: Name of the data set; by default after the target.
         facts: ``licence``, ``source``, ``citation`` and the like.
@@ -110,7 +112,7 @@ def import_files(
     """
     started = time.monotonic()
     Roles(**roles)  # a misspelt role is told before any file is read
-    options = ReadOptions(encoding=encoding, separator=separator, quoting=quoting)
+    options = ReadOptions(encoding=encoding, separator=separator, quoting=quoting, max_record=max_record)
     parts = gather({"interactions": sources, "items": items, "users": users}, options=options, format=format)
     if "interactions" not in parts.sources:
         raise ConfigError("import_files reads files.", remedy="For a table in memory use Dataset.from_tables and save.")

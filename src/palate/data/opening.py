@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -55,6 +55,7 @@ def open_dataset(
     encoding: str | None = None,
     separator: str | None = None,
     quoting: bool = True,
+    max_record: int = 1 << 24,
     reject_to: str | Path | None = None,
     name: str | None = None,
     **roles: Unpack[RoleArguments],
@@ -71,6 +72,7 @@ def open_dataset(
         encoding: Text encoding, when it is not what the format prescribes.
         separator: Separator of a delimited file.
         quoting: Whether ``"`` quotes cells of a delimited file.
+        max_record: Bytes that one row may have.
         reject_to: File that takes the rows that cannot be used; without it they are an error.
         name: Name of the data set; by default after the source.
         **roles: Which column is what, see :class:`~palate.data.roles.Roles`; they go before those of the format.
@@ -86,20 +88,27 @@ def open_dataset(
         Dataset("movielens-small": 100,836 interactions, 9,742 items, label rating >= 4)
     """
     Roles(**roles)  # a misspelt role is told before any file is read
+    options = ReadOptions(encoding=encoding, separator=separator, quoting=quoting, max_record=max_record)
+    about_files = {"items": items, "users": users, "format": format, "reject_to": reject_to, **options.chosen()}
     if isinstance(source, Dataset) or _is_saved(source):
         opened = source if isinstance(source, Dataset) else Dataset.open(source)
-        if roles or items is not None or users is not None:
-            raise ConfigError(
-                f'The data set "{opened.name}" has its roles and tables already.',
-                remedy="Use Dataset.replace to change them, or make a new one with Dataset.from_tables.",
-            )
+        _refuse(f'The data set "{opened.name}" has its roles and tables already', {**about_files, **roles})
         return opened if name is None else opened.replace(name=name)
     if isinstance(source, str) and source in _SHIPPED and not Path(source).exists():
+        _refuse(f'The shipped data set "{source}" has its files already', about_files)
         return _SHIPPED[source][1](source, name or source, roles)
     _refuse_unknown(source)
-    options = ReadOptions(encoding=encoding, separator=separator, quoting=quoting)
     parts = gather({"interactions": source, "items": items, "users": users}, options=options, format=format)
     return assemble(parts, roles, name=name or _name_of(source), reject_to=reject_to)
+
+
+def _refuse(reason: str, settings: Mapping[str, Any]) -> None:
+    given = [name for name, value in settings.items() if value is not None]
+    if given:
+        raise ConfigError(
+            f"{reason}, so {', '.join(given)} would mean nothing.",
+            remedy="Leave that out; Dataset.replace changes parts of a data set.",
+        )
 
 
 def _is_saved(source: Any) -> bool:

@@ -19,6 +19,7 @@ from typing import Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
 import polars as pl
+from pydantic import Field
 
 from palate.config import Config
 from palate.data.roles import RoleArguments
@@ -86,8 +87,13 @@ class ReadOptions(Config):
     encoding: str | None = None
     separator: str | None = None
     quoting: bool = True
-    block_size: int = 1 << 23
-    max_record: int = 1 << 24
+    block_size: int = Field(1 << 23, ge=1)
+    max_record: int = Field(1 << 24, ge=1)
+
+    def chosen(self) -> dict[str, object]:
+        """Return what the caller chose among the settings that not every format has."""
+        chosen = {"encoding": self.encoding, "separator": self.separator, "quoting": None if self.quoting else False}
+        return {name: value for name, value in chosen.items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,11 +177,19 @@ class Layout:
 
 
 class Reader(Protocol):
-    """Knows one format."""
+    """Knows one format.
+
+    Attributes:
+        name: What ``format=`` takes.
+        summary: The format in one line.
+        order: Readers are asked from the smallest on, so a particular format comes before a general one.
+        takes: Which of ``encoding``, ``separator`` and ``quoting`` a caller may choose.
+    """
 
     name: ClassVar[str]
     summary: ClassVar[str]
     order: ClassVar[int]
+    takes: ClassVar[tuple[str, ...]]
 
     def sniff(self, path: Path) -> bool:
         """Say whether ``path`` has this format, from its name and first bytes; never raises."""

@@ -28,6 +28,7 @@ class CriteoReader:
     name: ClassVar[str] = "criteo"
     summary: ClassVar[str] = "Criteo display advertising TSV: label, 13 counts, 26 hashed categories"
     order: ClassVar[int] = 30
+    takes: ClassVar[tuple[str, ...]] = ("encoding", "separator")
 
     def sniff(self, path: Path) -> bool:
         """Recognise 40 cells, the first 0 or 1, counts next, then eight hexadecimal digits."""

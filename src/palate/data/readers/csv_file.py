@@ -23,6 +23,7 @@ class CsvReader:
     name: ClassVar[str] = "csv"
     summary: ClassVar[str] = "CSV, TSV and relatives with a header; gzipped or not"
     order: ClassVar[int] = 80
+    takes: ClassVar[tuple[str, ...]] = ("encoding", "separator", "quoting")
 
     def sniff(self, path: Path) -> bool:
         """Recognise the endings ``.csv`` and ``.tsv``, and any text whose lines have equally many separators."""

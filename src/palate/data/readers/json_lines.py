@@ -109,6 +109,7 @@ class JsonLinesReader:
     name: ClassVar[str] = "jsonl"
     summary: ClassVar[str] = "JSON Lines (NDJSON), one object per line; gzipped or not"
     order: ClassVar[int] = 40
+    takes: ClassVar[tuple[str, ...]] = ("encoding",)
 
     def sniff(self, path: Path) -> bool:
         """Recognise the endings, or a first line that is a JSON object."""

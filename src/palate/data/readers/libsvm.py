@@ -103,6 +103,7 @@ class LibsvmReader:
     name: ClassVar[str] = "libsvm"
     summary: ClassVar[str] = "libfm and libsvm text: label index:value ..."
     order: ClassVar[int] = 50
+    takes: ClassVar[tuple[str, ...]] = ("encoding",)
 
     def sniff(self, path: Path) -> bool:
         """Recognise a number followed by pairs."""

@@ -120,6 +120,7 @@ class MovieLensReader:
     name: ClassVar[str] = "movielens"
     summary: ClassVar[str] = "MovieLens folders: latest (CSV), 100K (u.data), 1M and 10M (::)"
     order: ClassVar[int] = 15
+    takes: ClassVar[tuple[str, ...]] = ("encoding",)
 
     def sniff(self, path: Path) -> bool:
         """Recognise a folder by the names of its files."""

@@ -74,6 +74,7 @@ class ParquetReader:
     name: ClassVar[str] = "parquet"
     summary: ClassVar[str] = "Parquet"
     order: ClassVar[int] = 10
+    takes: ClassVar[tuple[str, ...]] = ()
 
     def sniff(self, path: Path) -> bool:
         """Recognise the magic bytes or the ending."""

@@ -33,6 +33,7 @@ class RecBoleReader:
     name: ClassVar[str] = "recbole"
     summary: ClassVar[str] = "RecBole atomic files (.inter, .item, .user)"
     order: ClassVar[int] = 20
+    takes: ClassVar[tuple[str, ...]] = ("encoding", "separator")
 
     def sniff(self, path: Path) -> bool:
         """Recognise a folder with one ``.inter`` file, or the typed header."""

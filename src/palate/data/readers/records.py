@@ -176,29 +176,13 @@ class _Cutter:
     def _sound(self, data: bytes, places: IntArray, *, quoted: bool) -> Records:
         """Set aside rows that are not text; leave out empty lines."""
         records = Records(data, places.astype(np.int64, copy=False), quoted)
-        wrong: dict[int, tuple[str, str]] = {}
-        if b"\x00" in data:
-            hits = np.flatnonzero(np.frombuffer(data, np.uint8) == 0)
-            reason = ("the row holds a NUL byte", "The file is damaged or not text: mend or drop the row.")
-            wrong |= dict.fromkeys(np.searchsorted(records.ends, hits, side="right").tolist(), reason)
-        if data.startswith(_MARK) or b"\n" + _MARK in data:
-            reason = ("a byte order mark stands inside the file", "Files were joined end to end: remove it.")
-            starts = np.concatenate([[0], records.ends[:-1]])
-            wrong |= {i: reason for i, start in enumerate(starts.tolist()) if data.startswith(_MARK, start)}
-        if not data.isascii():
-            reason = ("the row is not UTF-8", 'Pass encoding="latin-1" (or the right one), or mend the row.')
-            wrong |= dict.fromkeys(_bad_text(records), reason)
-        keep = np.ones(len(records), bool)
-        keep[list(wrong)] = False
+        wrong = _wrong_rows(records)
         findings = tuple(
             Finding(int(records.places[i]), records.raw(i), problem, remedy, value=_shown(records.raw(i)))
             for i, (problem, remedy) in sorted(wrong.items())
         )
-        if b"\n\n" in data or b"\n\r\n" in data or data.startswith((b"\n", b"\r\n")):
-            starts = np.concatenate([[0], records.ends[:-1]])
-            lengths = records.ends - starts
-            bytes_ = np.frombuffer(data, np.uint8)
-            keep &= ~((lengths == 1) | ((lengths == 2) & (bytes_[np.minimum(starts, len(data) - 1)] == _RETURN)))
+        keep = ~_empty_rows(records)
+        keep[list(wrong)] = False
         kept = records.keep(keep)
         return Records(kept.data, kept.places, kept.quoted, findings)
 
@@ -218,6 +202,47 @@ def _record_ends(data: bytes, quoted: bool) -> IntArray:
     if quoted:
         newlines = newlines[np.searchsorted(np.flatnonzero(view == _QUOTE), newlines) % 2 == 0]
     return newlines.astype(np.int64, copy=False) + 1
+
+
+def _wrong_rows(records: Records) -> dict[int, tuple[str, str]]:
+    """Return what keeps rows from being text, by row: problem and remedy."""
+    data = records.data
+    view = np.frombuffer(data, np.uint8)
+    wrong: dict[int, tuple[str, str]] = {}
+
+    def rows(places: IntArray) -> list[int]:
+        found: list[int] = np.searchsorted(records.ends, places, side="right").tolist()
+        return found
+
+    if not data.isascii():
+        reason = ("the row is not UTF-8", 'Pass encoding="latin-1" (or the right one), or mend the row.')
+        wrong |= dict.fromkeys(_bad_text(records), reason)
+    if data.count(b"\r") != data.count(b"\r\n"):
+        returns = np.flatnonzero(view == _RETURN)
+        alone = returns[view[returns + 1] != _NEWLINE]
+        if records.quoted:
+            alone = alone[np.searchsorted(np.flatnonzero(view == _QUOTE), alone) % 2 == 0]
+        reason = ("a carriage return stands inside the row", "End lines with LF or CRLF, or quote the cell.")
+        wrong |= dict.fromkeys(rows(alone), reason)
+    if data.startswith(_MARK) or b"\n" + _MARK in data:
+        reason = ("a byte order mark stands inside the file", "Files were joined end to end: remove it.")
+        starts = np.concatenate([[0], records.ends[:-1]]).tolist()
+        wrong |= {i: reason for i, start in enumerate(starts) if data.startswith(_MARK, start)}
+    if b"\x00" in data:
+        reason = ("the row holds a NUL byte", "The file is damaged or not text: mend or drop the row.")
+        wrong |= dict.fromkeys(rows(np.flatnonzero(view == 0)), reason)
+    return wrong
+
+
+def _empty_rows(records: Records) -> BoolArray:
+    data = records.data
+    if not (b"\n\n" in data or b"\n\r\n" in data or data.startswith((b"\n", b"\r\n"))):
+        return np.zeros(len(records), bool)
+    starts = np.concatenate([[0], records.ends[:-1]])
+    lengths = records.ends - starts
+    first = np.frombuffer(data, np.uint8)[np.minimum(starts, len(data) - 1)]
+    empty: BoolArray = (lengths == 1) | ((lengths == 2) & (first == _RETURN))
+    return empty
 
 
 def _bad_text(records: Records) -> list[int]:

@@ -70,6 +70,7 @@ class SequenceTextReader:
     name: ClassVar[str] = "sequences"
     summary: ClassVar[str] = 'Lines of "user item item ...", oldest first; gzipped or not'
     order: ClassVar[int] = 70
+    takes: ClassVar[tuple[str, ...]] = ("encoding",)
 
     def sniff(self, path: Path) -> bool:
         """Recognise ``.txt`` files whose lines are at least two plain words."""
