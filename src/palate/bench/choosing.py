@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from palate.next_item_recommender import NextItemRecommender
     from palate.rank_recommender import RankRecommender
     from palate.tasks import NextItemTask, RankTask
-    from palate.train.progress import Progress
+    from palate.train.progress import Progress, Task
 
 __all__ = ["CalibratorChoice", "RankerTrial", "choose_calibrator", "train_next_item", "tune_ranker"]
 
@@ -84,12 +84,19 @@ class CalibratorChoice:
 
 
 def choose_calibrator(
-    ranker: RankRecommender, task: RankTask, methods: Sequence[str], *, seed: int
+    ranker: RankRecommender, task: RankTask, methods: Sequence[str], *, seed: int, shown: Task | None = None
 ) -> CalibratorChoice:
     """Try calibrators on the validation part: fitted on half of its users, judged on the other half, and back.
 
     A calibrator that is judged on the rows it was fitted on always seems to help; two halves of different users
     show whether it does.
+
+    Args:
+        ranker: The ranker whose scores are calibrated.
+        task: Its log; the validation part is used.
+        methods: Names of calibrators.
+        seed: Seed of the two halves.
+        shown: Progress that advances by one for each method.
     """
     from palate.evaluate.classification import log_loss
     from palate.registry import find
@@ -107,4 +114,6 @@ def choose_calibrator(
             calibrator = factory(factory.Config.sized("tiny")).fit(scores[fitted_on], labels[fitted_on])
             predicted[~fitted_on] = calibrator.predict(scores[~fitted_on])
         losses[method] = log_loss(predicted, labels)
+        if shown is not None:
+            shown.advance(latest=method)
     return CalibratorChoice(min(losses, key=lambda name: losses[name]), losses)

@@ -134,8 +134,7 @@ def run_demo(dataset: Dataset, out: Path, config: DemoConfig, *, progress: Progr
         DataError: If the data has problems; all of them are listed.
     """
     started = time.perf_counter()
-    with progress.task("checking the data", unit="tables"):
-        problems = check_dataset(dataset)
+    problems = check_dataset(dataset)
     if problems:
         raise DataError(
             f'"{dataset.name}" has {len(problems):,} problems.',
@@ -164,8 +163,8 @@ def _rank(result: DemoResult, progress: Progress) -> None:
             shown.advance(latest=model)
     result.trials.sort(key=lambda trial: -_validation(trial.recommender, "auc"))
     best = result.trials[0].recommender
-    with progress.task("calibrators", total=len(config.calibrators), unit="methods"):
-        result.calibrator = choose_calibrator(best, task, config.calibrators, seed=config.seed)
+    with progress.task("calibrators", total=len(config.calibrators), unit="methods") as shown:
+        result.calibrator = choose_calibrator(best, task, config.calibrators, seed=config.seed, shown=shown)
     result.uncalibrated = result.ranker = best
     if result.calibrator.method != "none":
         result.ranker = calibrate_ranker(best, result.calibrator.method)

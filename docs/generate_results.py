@@ -1,0 +1,85 @@
+"""Write docs/results.md from results/: what reproductions and benchmarks last measured, failures included."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+HEAD = """# Results
+
+Generated from `results/` by `python docs/generate_results.py`; a test holds this page to those files. A claim that does
+not hold stays in the table with the reason.
+"""
+
+
+def page(root: Path = ROOT) -> str:
+    """Return the text of the page."""
+    parts = [HEAD]
+    reproductions = sorted((root / "results/reproduce").glob("*.json"))
+    if reproductions:
+        parts.append("## Reproductions\n")
+    parts += [_reproduction(json.loads(path.read_text(encoding="utf-8"))) for path in reproductions]
+    benchmarks = sorted((root / "results/benchmarks").glob("*.json"))
+    if benchmarks:
+        parts.append(
+            "## Benchmarks\n\nOurs over the peer, above one is better for us; median, smallest and largest round.\n"
+        )
+    parts += [_benchmark(json.loads(path.read_text(encoding="utf-8"))) for path in benchmarks]
+    return "\n".join(parts)
+
+
+def _reproduction(document: dict[str, Any]) -> str:
+    lines = [
+        f"### {document['system']}\n",
+        "| claim | statement | value | 95 % interval | target | holds |",
+        "|---|---|---|---|---|---|",
+    ]
+    for claim in document["claims"]:
+        ends = claim.get("interval")
+        interval = "" if not ends else f"{_number(ends[0])} to {_number(ends[1])}"
+        holds = "yes" if claim["holds"] else f"**no**. {claim.get('why', '')}".strip()
+        row = [claim["name"], claim["statement"], _number(claim["value"]), interval, str(claim["target"]), holds]
+        lines.append(f"| {' | '.join(row)} |")
+    metrics = (
+        [key for key, value in document["table"][0].items() if isinstance(value, dict)] if document["table"] else []
+    )
+    if metrics:
+        lines += ["", f"| row | {' | '.join(metrics)} |", f"|{'---|' * (1 + len(metrics))}"]
+        for entry in document["table"]:
+            cells = [_cell(entry.get(metric)) for metric in metrics]
+            lines.append(f"| {entry['row']} | {' | '.join(cells)} |")
+    seeds = ", ".join(map(str, document["seeds"]))
+    lines.append(
+        f"\nSeeds {seeds}; {document['seconds']:,.0f} s on {document['environment'].get('cores', '?')} cores.\n"
+    )
+    return "\n".join(lines)
+
+
+def _benchmark(document: dict[str, Any]) -> str:
+    lines = [f"### {document['name']}\n", "| what | ours | peer | ratio | target | met |", "|---|---|---|---|---|---|"]
+    for row in document["rows"]:
+        ratio = row.get("ratio")
+        shown = "" if ratio is None else f"{ratio['median']:.2f} ({ratio['min']:.2f} to {ratio['max']:.2f})"
+        ours, peer = f"{row['ours']:,.4g} {row['unit']}", f"{row['peer']:,.4g} ({row['peer_name']})"
+        met = {True: "yes", False: "**no**", None: ""}[row.get("met")]
+        target = "" if row.get("target") is None else f"{row['target']:g}"
+        lines.append(f"| {row['what']} | {ours} | {peer} | {shown} | {target} | {met} |")
+    return "\n".join([*lines, ""])
+
+
+def _cell(value: Any) -> str:
+    if not isinstance(value, dict):
+        return ""
+    ends = value.get("interval")
+    interval = f" ({_number(ends[0])} to {_number(ends[1])})" if ends else ""
+    return f"{_number(value.get('mean'))}{interval}"
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
+
+
+if __name__ == "__main__":
+    (ROOT / "docs/results.md").write_text(page(), encoding="utf-8")

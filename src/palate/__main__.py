@@ -1,0 +1,5 @@
+"""``python -m palate``: the command line."""
+
+from palate.cli import main
+
+main()
