@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import polars as pl
 import pytest
@@ -99,6 +101,9 @@ def test_correction_by_item_needs_the_items() -> None:
     np.testing.assert_allclose(corrected, np.log([0.25, 0.5]))
     with pytest.raises(ConfigError, match="correction depends on the item"):
         correct_logits([0.0], facts)
+    document, arrays = facts.to_saved()
+    again = NegativeSampling.from_saved(json.loads(json.dumps(document)), arrays)
+    np.testing.assert_array_equal(correct_logits([0.0, 1.0], again, np.array([2, 1])), [np.log(0.5), 1 + np.log(0.25)])
 
 
 def make(rows: int = 60) -> Dataset:

@@ -13,8 +13,9 @@ Choices made here:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 import polars as pl
@@ -70,6 +71,16 @@ class NegativeSampling:
     seed: int
     rate: float
     item_rates: FloatArray | None = None
+
+    def to_saved(self) -> tuple[dict[str, Any], dict[str, FloatArray]]:
+        """Return the facts as a JSON document and arrays."""
+        document = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "item_rates"}
+        return document, {} if self.item_rates is None else {"item_rates": self.item_rates}
+
+    @classmethod
+    def from_saved(cls, document: Mapping[str, Any], arrays: Mapping[str, FloatArray]) -> Self:
+        """Rebuild the facts from what :meth:`to_saved` returned."""
+        return cls(**document, item_rates=arrays.get("item_rates"))
 
 
 class WithNegatives(NamedTuple):
