@@ -93,7 +93,9 @@ class RankTask:
         assert parts is not None
         encoder = FeatureEncoder.fit(rows, parts.train, plan)
         with_history = any(field.derive == "history" for field in encoder.plan.fields)
-        history = encoder.history(rows) if with_history else None
+        # Parts of a random split overlap in time: what is held out must not be seen as history either.
+        allowed = None if split.how in ("time", "column") else parts.train
+        history = encoder.history(rows, allowed) if with_history else None
         tables: dict[Part, RankTable] = {
             part: encoder.encode_dataset(rows, parts.part(part), history=history)
             for part in ("train", "validation", "test")

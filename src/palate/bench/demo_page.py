@@ -38,8 +38,8 @@ def demo_report(result: DemoResult) -> Report:
 def leaderboard(recommenders: Sequence[Any], metrics: Sequence[str]) -> tuple[list[str], list[list[str]]]:
     """Return headings and rows: validation first (it chose), then the test with intervals, then the cost."""
     first = metrics[0]
-    headings = ["model", f"{first}, validation", *(f"{name}, test" for name in metrics)]
-    headings += ["training", "one request", "parameters", "MB"]
+    headings = ["model", f"{first}\nvalidation", *(f"{name}\ntest" for name in metrics)]
+    headings += ["training", "request", "parameters", "MB"]
     rows = []
     for recommender in recommenders:
         card = recommender.card
@@ -219,4 +219,4 @@ def _with_interval(metric: MetricFacts | None) -> str:
         return ""
     if metric.low is None or metric.high is None:
         return f"{metric.value:.4f}"
-    return f"{metric.value:.4f} ({metric.low:.3f} to {metric.high:.3f})"
+    return f"{metric.value:.4f}\n{metric.low:.3f} to {metric.high:.3f}"
