@@ -18,11 +18,14 @@ def tensors(count: int = 7, items: int = 11, width: int = 3) -> tuple[Tensor, Te
     return states, table, torch.randint(1, items + 1, (count,))
 
 
+@pytest.mark.parametrize("scale", [1.0, 10.0])  # without and with the shift by the maximum
 @pytest.mark.parametrize("cells", [1, 200, 10**6])
-def test_softmax_equals_cross_entropy_in_value_and_gradient(cells: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_softmax_equals_cross_entropy_in_value_and_gradient(
+    cells: int, scale: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("palate.sequence.losses._CELLS", cells)
     torch.manual_seed(0)
-    states, table = torch.randn(50, 8), 3 * torch.randn(31, 8)
+    states, table = torch.randn(50, 8), scale * torch.randn(31, 8)
     targets = torch.randint(1, 31, (50,))
     gradients = []
     for loss_of in (

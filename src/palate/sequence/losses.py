@@ -20,6 +20,8 @@ Loss = Literal["softmax", "sampled-softmax", "bce", "bpr", "bpr-max"]
 
 # Logits that the softmax holds at once. Small enough for the cache of one core, which is what makes it fast.
 _CELLS = 1_500_000
+# exp(60) times any catalogue stays in the range of float32, and so does exp(-60).
+_SMALL = 60.0
 
 
 def softmax_loss(states: Tensor, table: Tensor, targets: Tensor) -> Tensor:
@@ -53,13 +55,15 @@ class _ChunkedSoftmax(torch.autograd.Function):
         table_gradient = torch.zeros_like(table) if wanted else None
         total = states.new_zeros(())
         step = max(_CELLS // len(items), 16)
+        # No logit exceeds the product of the norms; where that is small, exp needs no shift by the maximum.
+        small = bool(states.norm(dim=1).max() * items.norm(dim=1).max() < _SMALL)
         with torch.autocast(states.device.type, enabled=False):
             for first in range(0, len(states), step):
                 rows = slice(first, first + step)
                 logits = states[rows] @ items.T
-                highest = logits.amax(1, keepdim=True)
                 own = logits.gather(1, places[rows, None])
-                weights = logits.sub_(highest).exp_()
+                highest = own.new_zeros(()) if small else logits.amax(1, keepdim=True)
+                weights = (logits if small else logits.sub_(highest)).exp_()
                 mass = weights.sum(1, keepdim=True)
                 total += (highest + mass.log() - own).sum()
                 if state_gradient is not None and table_gradient is not None:
