@@ -105,7 +105,7 @@ def test_bad_rows_go_aside_as_they_stood(tmp_path: Path) -> None:
     assert (tmp_path / "bad.csv").read_text().splitlines() == [
         "reason,place,row as it stood",
         '"item: the item id is missing","log.csv:3",2,,5,100',
-        '"rating: the cell is not a number that can be held; time: the cell is not a time","log.csv:4",3,1,x,y',
+        '"rating: the cell is not a finite number; time: the cell is not a time","log.csv:4",3,1,x,y',
         '"the row has 3 cells instead of 4","log.csv:5",4,1,4',
     ]
     assert len(report.problems) == 4

@@ -181,6 +181,9 @@ def test_several_files_are_one_log(tmp_path: Path) -> None:
     (tmp_path / "b.csv").write_text("item,user\nx,2\n")
     data = open_dataset([tmp_path / "a.csv", tmp_path / "b.csv"])
     assert data.interactions.rows() == [(1, "7"), (2, "x")]
+    assert open_dataset(str(tmp_path / "*.csv")).fingerprint == data.fingerprint
+    with pytest.raises(DataError, match="No file matches"):
+        open_dataset(str(tmp_path / "*.tsv"))
     (tmp_path / "c.csv").write_text("item,uzer\nx,2\n")
     with pytest.raises(DataError, match=r"c.csv: its columns are not those of a.csv: \['user', 'uzer'\]"):
         open_dataset([tmp_path / "a.csv", tmp_path / "c.csv"])

@@ -73,6 +73,8 @@ def gather(given: Mapping[Table, Any], *, options: ReadOptions, format: str | No
         if paths is None:
             parts.frames[table] = as_lazy_frame(value, table)
             continue
+        if not paths:
+            raise DataError(f"No file matches {value}.", remedy="Check the pattern.")
         layouts = [_layout(path, table, options, format) for path in paths]
         parts.sources[table] = tuple(source for layout in layouts for source in layout.sources.get(table, ()))
         for layout in layouts:
@@ -142,7 +144,9 @@ def _collected(frame: pl.LazyFrame | None) -> pl.DataFrame | None:
 def _paths(value: Any) -> list[Path] | None:
     """Return the paths that ``value`` names, or ``None`` when it is a table."""
     if isinstance(value, str | Path):
-        return [Path(value)]
+        path = Path(value)
+        pattern = not path.exists() and any(mark in path.name for mark in "*?[")
+        return sorted(path.parent.glob(path.name)) if pattern else [path]
     if isinstance(value, list | tuple) and value and all(isinstance(entry, str | Path) for entry in value):
         return [Path(entry) for entry in value]
     return None

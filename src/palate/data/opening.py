@@ -65,7 +65,8 @@ def open_dataset(
     Args:
         source: The name of a shipped data set; a folder that :meth:`Dataset.save` wrote; a file or a folder in any
             format of ``palate data list`` (CSV, JSON Lines, Parquet, MovieLens, RecBole, libsvm, Criteo, sequence
-            text), gzipped or not; a list of files with the same columns; a table; or a data set.
+            text), gzipped or not; files with the same columns, as a list or as a pattern (``log/*.csv``); a table; or
+            a data set.
         items: The catalogue: a file or a table.
         users: The table of users: a file or a table.
         format: Name of the format, when it is not recognised by itself.
@@ -119,7 +120,7 @@ def _is_saved(source: Any) -> bool:
 
 
 def _refuse_unknown(source: Any) -> None:
-    if isinstance(source, str) and not Path(source).exists():
+    if isinstance(source, str) and not Path(source).exists() and not set(source) & set("*?["):
         error = UnknownNameError.among("shipped data set, file or folder", source, _SHIPPED)
         formats = ", ".join(each.name for each in readers())
         raise UnknownNameError(error.message, remedy=f"{error.remedy} Files and folders may be: {formats}.")

@@ -139,16 +139,17 @@ def _as_number(text: pl.Series, known: pl.DataType | None) -> _Typed:
     text = text.str.strip_chars()
     if text.is_in(list(_TRUTH)).any():
         text = text.replace(_TRUTH)
+    whole = _whole(text) if known is None or known == pl.Int64 else None
+    if whole is not None:
+        return _Typed(whole)
+    fractions = text.cast(pl.Float64, strict=False)
+    bad = ~fractions.is_finite().fill_null(False) & text.is_not_null() & (text != "")
+    problem, remedy = "the cell is not a finite number", "Mend the cell, or leave it empty when it is not known."
     if known is None or known == pl.Int64:
-        whole = _whole(text)
-        if whole is not None:
-            return _Typed(whole)
-        return _Typed(text, wider=pl.Float64())
-    values = text.cast(pl.Float64, strict=False)
-    bad = (values.is_null() & text.is_not_null() & (text != "")) | _overflows(text, values)
-    return _Typed(
-        values, bad.fill_null(False), "the cell is not a number that can be held", "Mend the cell, or leave it empty."
-    )
+        # A cell that is no number must not make the others fractions.
+        whole = _whole(text.set(bad, None))
+        return _Typed(text, wider=pl.Float64()) if whole is None else _Typed(whole, bad, problem, remedy)
+    return _Typed(fractions, bad, problem, remedy)
 
 
 def _as_time(text: pl.Series, known: pl.DataType | None) -> _Typed:

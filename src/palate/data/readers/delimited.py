@@ -136,7 +136,7 @@ def header_of(path: Path, options: ReadOptions, *, separator: str, encoding: str
     for block in record_blocks(path, options, encoding=encoding, separator=mark, quoting=quoting):
         damaged = [each for each in block.findings if not len(block) or each.row < block.places[0]]
         if damaged:
-            each = damaged[0]
+            each = min(damaged, key=lambda found: found.row)
             raise _header_error(path, each.row, each.problem, each.remedy)
         if len(block):
             first = block.keep(np.arange(len(block)) == 0)
