@@ -17,7 +17,12 @@ Validate = Callable[[nn.Module], Mapping[str, float]]
 
 
 class Trainable(Protocol):
-    """A module with a ``loss(batch)``."""
+    """A module with a ``loss(batch)``.
+
+    It may also have ``loss_weight(batch) -> float``: the number of terms that the loss is the mean of, where that is
+    not the number of rows (the targets of a sequence model, for example). The loss of an epoch is averaged with it,
+    and so are the gradients of several processes.
+    """
 
     def loss(self, batch: Any) -> Tensor:
         """Return a scalar to minimise."""
@@ -29,6 +34,9 @@ class BatchSource(Protocol[BatchT]):
 
     The order of rows and anything sampled (negatives) depend on the source's seed, the epoch and the step alone,
     never on how many processes or workers ask.
+
+    It may also have ``shard(rank, world) -> BatchSource``: the part of every batch for one of ``world`` processes that
+    train together. Without it, batches are cut by rows.
     """
 
     def steps(self, epoch: int) -> int:
