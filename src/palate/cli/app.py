@@ -63,6 +63,7 @@ def build_app() -> App:
         version=__version__,
         help_format="plaintext",
         default_parameter=Parameter(negative=()),
+        result_action="return_value",
     )
     for name, (place, line) in _COMMANDS.items():
         app.command(place, name=name, help=line)

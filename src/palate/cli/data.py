@@ -11,7 +11,12 @@ from palate.cli.output import finish, parse_settings
 
 __all__ = ["app", "check", "import_", "list_", "show"]
 
-app = App(name="data", help="List, import, check and show data sets.", help_format="plaintext")
+app = App(
+    name="data",
+    help="List, import, check and show data sets.",
+    help_format="plaintext",
+    result_action="return_value",
+)
 
 _NO_OPTIONS = LogOptions()
 
