@@ -138,11 +138,13 @@ def uninterrupted() -> Net:
     return model
 
 
-def test_ctrl_c_finishes_the_step_saves_and_goes_on_exactly(tmp_path, uninterrupted):
+def test_ctrl_c_finishes_the_step_saves_and_goes_on_exactly(tmp_path, uninterrupted, caplog):
     def press(epoch: int, step: int) -> None:
         if (epoch, step) == (1, 2):
             press_ctrl_c()
-            time.sleep(0.2)  # the main thread takes the wish while the step is under way
+            limit = time.monotonic() + 60
+            while "Interrupted" not in caplog.text and time.monotonic() < limit:
+                time.sleep(0.01)  # the main thread takes the wish while the step is under way
 
     result = fit(Net(), Source(press=press), CONFIG, run_folder=tmp_path)
     assert (result.stopped_because, result.steps, len(result.history)) == ("interrupted", 9, 1)
