@@ -52,7 +52,7 @@ class CoCorrRecConfig(NeuralConfig):
     dropout: float = Field(0.0, ge=0, lt=1)
 
     sizes: ClassVar[Mapping[Size, Mapping[str, Any]]] = {
-        "tiny": {"embedding_size": 32, "num_heads": 2, "mini_batch_size": 4, "sync_every": 2},
+        "tiny": {"embedding_size": 32, "num_heads": 2, "sync_every": 5},
         "small": {"embedding_size": 64, "num_heads": 4},
         "base": {"embedding_size": 64, "num_heads": 4},
     }
