@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import polars as pl
 
 from palate.data.dataset import Dataset
+from palate.data.row_hashes import repeated_rows
 from palate.data.rules import row_rules, type_problems
 from palate.data.schema import Role, Schema, Table
 from palate.errors import Problem
@@ -97,18 +98,17 @@ def _repeated_interactions(schema: Schema, log: pl.LazyFrame) -> Iterable[Proble
         return
     if not schema.has("interactions", Role.TIME):
         keys = present
-    later = log.select(keys).with_row_index("row").filter(~pl.struct(keys).is_first_distinct())
-    figures = later.select(pl.len().alias("count"), pl.all().first()).collect().row(0, named=True)
-    if figures["count"]:
-        seen = ", ".join(f"{key}={figures[key]}" for key in keys[:3])
+    rows = repeated_rows(log, keys)
+    if len(rows):
+        first = log.select(keys).slice(int(rows[0]), 1).collect().row(0)
         yield Problem(
             "the interaction stands in an earlier row already",
             "Keep one of them, or give repeated events different times.",
             file="interactions",
-            row=int(figures["row"]),
+            row=int(rows[0]),
             row_kind="row",
-            value=seen,
-            count=int(figures["count"]),
+            value=", ".join(f"{key}={value}" for key, value in zip(keys[:3], first, strict=False)),
+            count=len(rows),
         )
 
 

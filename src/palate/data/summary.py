@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from palate.data.labels import label_expression
+from palate.data.row_hashes import count_distinct
 from palate.data.schema import Role
 from palate.data.times import seconds
 
@@ -113,7 +114,7 @@ def summarise(dataset: Dataset) -> DatasetSummary:
         counts = log.filter(pl.col(column).is_not_null()).group_by(column).len().collect()["len"]
         figures |= _user_figures(counts) if role == Role.USER else _item_figures(counts)
     if len(keys) == 2 and figures["users"] and figures["items"]:
-        pairs = log.select(keys.values()).drop_nulls().unique().select(pl.len()).collect().item()
+        pairs = count_distinct(log, list(keys.values()))
         figures["density"] = pairs / (figures["users"] * figures["items"])
     if schema.has("interactions", Role.TIME):
         column = schema.name_of("interactions", Role.TIME)
