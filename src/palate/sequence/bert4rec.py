@@ -15,7 +15,8 @@ from palate.config import Size
 from palate.data.sequences import SequenceBatch
 from palate.errors import ConfigError, TrainingError
 from palate.registry import register
-from palate.sequence.blocks import FeedForward, PositionEmbedding, initialise, keep_last
+from palate.sequence.blocks import FeedForward, PositionEmbedding, attend, initialise, keep_last
+from palate.sequence.dropout import Dropout
 from palate.sequence.losses import softmax_loss
 from palate.sequence.neural import NeuralConfig, NeuralModel
 
@@ -77,17 +78,15 @@ class BidirectionalBlock(nn.Module):
         self.attention_norm = nn.LayerNorm(size)
         self.feed_forward = FeedForward(size, hidden_size, dropout)
         self.feed_forward_norm = nn.LayerNorm(size)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor, real: Tensor) -> Tensor:
         """Return the new states; padding is not seen."""
         batch, length, width = x.shape
         shape = (batch, length, 3, self.num_heads, width // self.num_heads)
         query, key, value = self.inputs(x).view(shape).permute(2, 0, 3, 1, 4)
-        dropout = self.dropout.p if self.training else 0.0
-        mixed = functional.scaled_dot_product_attention(
-            query, key, value, attn_mask=real[:, None, None, :], dropout_p=dropout
-        )
+        share = self.dropout.p if self.training else 0.0
+        mixed = attend(query, key, value, seen=real[:, None, None, :], dropout_share=share)
         x = self.attention_norm(x + self.dropout(self.output(mixed.transpose(1, 2).reshape(batch, length, width))))
         out: Tensor = self.feed_forward_norm(x + self.dropout(self.feed_forward(x)))
         return out
@@ -122,7 +121,7 @@ class BERT4Rec(NeuralModel):
         self.mask = nn.Parameter(torch.randn(size) * config.initial_std)
         self.position = PositionEmbedding(config.max_length, size)
         self.input_norm = nn.LayerNorm(size)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.blocks = nn.ModuleList(
             BidirectionalBlock(size, config.num_heads, config.hidden_factor * size, config.dropout)
             for _ in range(config.num_layers)

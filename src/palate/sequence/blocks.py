@@ -6,12 +6,15 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
 
+from palate.sequence.dropout import Dropout, dropout
+
 __all__ = [
     "CausalSelfAttention",
     "FeedForward",
     "PositionEmbedding",
     "RMSNorm",
     "TransformerBlock",
+    "attend",
     "initialise",
     "keep_last",
     "last_state",
@@ -55,6 +58,41 @@ def last_state(states: Tensor, lengths: Tensor) -> Tensor:
     """Return the state at the last real position of each row, ``[B, D]`` (the first one for an empty row)."""
     place = (lengths - 1).clamp(min=0)
     return states[torch.arange(len(states), device=states.device), place]
+
+
+def attend(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    *,
+    causal: bool = False,
+    seen: Tensor | None = None,
+    dropout_share: float = 0.0,
+) -> Tensor:
+    """Return softmax attention, ``[B, h, L, d]``.
+
+    Equation:
+        softmax(Q K^T / sqrt(d) + mask) V
+
+    Args:
+        query: ``[B, h, L, d]``.
+        key: ``[B, h, L, d]``.
+        value: ``[B, h, L, d]``.
+        causal: Let a position see itself and what came before only.
+        seen: bool, broadcast to ``[B, h, L, L]``: what may be seen; not together with ``causal``.
+        dropout_share: Share of attention weights to drop.
+    """
+    if dropout_share == 0.0 or query.device.type != "cpu":
+        return functional.scaled_dot_product_attention(
+            query, key, value, attn_mask=seen, dropout_p=dropout_share, is_causal=causal
+        )
+    scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
+    if causal:
+        places = torch.arange(query.shape[-2], device=query.device)
+        seen = places[:, None] >= places
+    if seen is not None:
+        scores = scores.masked_fill(~seen, -torch.inf)
+    return dropout(scores.softmax(-1), dropout_share) @ value
 
 
 class PositionEmbedding(nn.Module):
@@ -111,9 +149,7 @@ class CausalSelfAttention(nn.Module):
         batch, length, width = x.shape
         shape = (batch, length, 3, self.num_heads, width // self.num_heads)
         query, key, value = self.inputs(x).view(shape).permute(2, 0, 3, 1, 4)
-        mixed = functional.scaled_dot_product_attention(
-            query, key, value, dropout_p=self.dropout if self.training else 0.0, is_causal=True
-        )
+        mixed = attend(query, key, value, causal=True, dropout_share=self.dropout if self.training else 0.0)
         out: Tensor = self.output(mixed.transpose(1, 2).reshape(batch, length, width))
         return out
 
@@ -128,7 +164,7 @@ class FeedForward(nn.Module):
     def __init__(self, size: int, hidden_size: int, dropout: float, activation: type[nn.Module] = nn.GELU) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            nn.Linear(size, hidden_size), activation(), nn.Dropout(dropout), nn.Linear(hidden_size, size)
+            nn.Linear(size, hidden_size), activation(), Dropout(dropout), nn.Linear(hidden_size, size)
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -151,7 +187,7 @@ class TransformerBlock(nn.Module):
         self.attention = CausalSelfAttention(size, num_heads, attention_dropout)
         self.feed_forward_norm = nn.LayerNorm(size)
         self.feed_forward = FeedForward(size, hidden_size, dropout)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the new states, ``[B, L, D]``."""

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from palate.config import Size
 from palate.registry import register
 from palate.sequence.blocks import initialise, running_mean
+from palate.sequence.dropout import Dropout
 from palate.sequence.neural import NeuralConfig, NeuralModel
 
 __all__ = ["Caser", "CaserConfig"]
@@ -75,7 +76,7 @@ class Caser(NeuralModel):
         self.vertical = nn.Linear(config.window, config.vertical_filters)
         found = config.horizontal_filters * config.window + config.vertical_filters * size
         self.joined = nn.Linear(found, size)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.apply(partial(initialise, std=config.initial_std))
         nn.init.xavier_uniform_(self.joined.weight)
 

@@ -16,6 +16,7 @@ from palate.errors import ConfigError
 from palate.registry import register
 from palate.sequence.blocks import RMSNorm, initialise
 from palate.sequence.correction import GlobalCorrectionNetwork
+from palate.sequence.dropout import Dropout
 from palate.sequence.neural import NeuralConfig, NeuralModel
 from palate.sequence.ttt import InnerState, TTTLinear
 from palate.sequence.ttt_layer import Correction
@@ -147,7 +148,7 @@ class CoCorrRec(NeuralModel):
         config = config or CoCorrRecConfig.sized("tiny")
         super().__init__(num_items, config)
         self.lag: int | None = 0
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.scn = SelfCorrectionNetwork(config)
         self.target = TargetTransform(config.embedding_size)
         self.apply(partial(initialise, std=config.initial_std))

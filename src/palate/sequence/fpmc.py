@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from palate.config import Size
 from palate.registry import register
 from palate.sequence.blocks import initialise, running_mean
+from palate.sequence.dropout import Dropout
 from palate.sequence.neural import NeuralConfig, NeuralModel
 
 __all__ = ["FPMC", "FPMCConfig"]
@@ -56,7 +57,7 @@ class FPMC(NeuralModel):
         super().__init__(num_items, config, state_size=2 * size)
         self.taste_embedding = nn.Embedding(num_items + 1, size, padding_idx=0)
         self.output_embedding = nn.Embedding(num_items + 1, 2 * size, padding_idx=0)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.apply(partial(initialise, std=config.initial_std))
 
     def output_table(self) -> Tensor:

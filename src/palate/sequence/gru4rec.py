@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from palate.config import Size
 from palate.registry import register
 from palate.sequence.blocks import initialise
+from palate.sequence.dropout import Dropout
 from palate.sequence.neural import NeuralConfig, NeuralModel
 
 __all__ = ["GRU4Rec", "GRU4RecConfig"]
@@ -60,7 +61,7 @@ class GRU4Rec(NeuralModel):
         config = config or GRU4RecConfig.sized("tiny")
         super().__init__(num_items, config)
         size, hidden = config.embedding_size, config.hidden_size or config.embedding_size
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.gru = nn.GRU(size, hidden, config.num_layers, batch_first=True)
         self.output: nn.Module = nn.Linear(hidden, size) if hidden != size else nn.Identity()
         initialise(self.item_embedding, config.initial_std)

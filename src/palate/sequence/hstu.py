@@ -16,6 +16,7 @@ from palate.config import Size
 from palate.errors import ConfigError
 from palate.registry import register
 from palate.sequence.blocks import PositionEmbedding, initialise
+from palate.sequence.dropout import Dropout
 from palate.sequence.neural import NeuralConfig, NeuralModel
 
 __all__ = ["HSTU", "HSTUConfig"]
@@ -80,7 +81,7 @@ class HSTUBlock(nn.Module):
         self.distance_bias = nn.Parameter(torch.randn(config.max_length) * config.initial_std)
         self.mixed_norm = nn.LayerNorm(size)
         self.output = nn.Linear(size, size)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the new states, ``[B, L, D]``."""
@@ -121,7 +122,7 @@ class HSTU(NeuralModel):
         config = config or HSTUConfig.sized("tiny")
         super().__init__(num_items, config)
         self.position = PositionEmbedding(config.max_length, config.embedding_size)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.blocks = nn.ModuleList(HSTUBlock(config) for _ in range(config.num_layers))
         self.apply(partial(initialise, std=config.initial_std))
 

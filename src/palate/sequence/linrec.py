@@ -16,6 +16,7 @@ from palate.config import Size
 from palate.errors import ConfigError
 from palate.registry import register
 from palate.sequence.blocks import FeedForward, PositionEmbedding, initialise
+from palate.sequence.dropout import Dropout
 from palate.sequence.neural import NeuralConfig, NeuralModel
 
 __all__ = ["LinRec", "LinRecConfig", "causal_linear_attention"]
@@ -92,7 +93,7 @@ class LinRecBlock(nn.Module):
         self.attention_norm = nn.LayerNorm(size)
         self.feed_forward = FeedForward(size, config.hidden_factor * size, config.dropout)
         self.feed_forward_norm = nn.LayerNorm(size)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the new states, ``[B, L, D]``."""
@@ -129,7 +130,7 @@ class LinRec(NeuralModel):
         super().__init__(num_items, config)
         self.position = PositionEmbedding(config.max_length, config.embedding_size)
         self.input_norm = nn.LayerNorm(config.embedding_size)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.blocks = nn.ModuleList(LinRecBlock(config) for _ in range(config.num_layers))
         self.apply(partial(initialise, std=config.initial_std))
 

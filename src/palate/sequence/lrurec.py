@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from palate.config import Size
 from palate.registry import register
 from palate.sequence.blocks import FeedForward, initialise
+from palate.sequence.dropout import Dropout
 from palate.sequence.neural import NeuralConfig, NeuralModel
 
 __all__ = ["LRURec", "LRURecConfig", "LinearRecurrentUnit", "decayed_sums"]
@@ -112,7 +113,7 @@ class LRUBlock(nn.Module):
         self.unit_norm = nn.LayerNorm(size)
         self.feed_forward = FeedForward(size, config.hidden_factor * size, config.dropout)
         self.feed_forward_norm = nn.LayerNorm(size)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.feed_forward.apply(lambda module: initialise(module, config.initial_std))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -146,7 +147,7 @@ class LRURec(NeuralModel):
         size = config.embedding_size
         super().__init__(num_items, config, state_size=size + 1)
         self.input_norm = nn.LayerNorm(size)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.blocks = nn.ModuleList(LRUBlock(config) for _ in range(config.num_layers))
         self.item_bias = nn.Parameter(torch.zeros(num_items + 1, 1))
         initialise(self.item_embedding, config.initial_std)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from palate.config import Size
 from palate.registry import register
 from palate.sequence.blocks import FeedForward, initialise
+from palate.sequence.dropout import Dropout
 from palate.sequence.neural import NeuralConfig, NeuralModel
 
 __all__ = ["Mamba4Rec", "Mamba4RecConfig", "MambaLayer", "selective_scan"]
@@ -122,7 +123,7 @@ class MambaBlock(nn.Module):
         self.mamba_norm = nn.LayerNorm(size)
         self.feed_forward = FeedForward(size, config.hidden_factor * size, config.dropout)
         self.feed_forward_norm = nn.LayerNorm(size)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the new states, ``[B, L, D]``."""
@@ -154,7 +155,7 @@ class Mamba4Rec(NeuralModel):
         config = config or Mamba4RecConfig.sized("tiny")
         super().__init__(num_items, config)
         self.input_norm = nn.LayerNorm(config.embedding_size)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.blocks = nn.ModuleList(MambaBlock(config) for _ in range(config.num_layers))
         self.apply(partial(initialise, std=config.initial_std))
         for module in self.modules():

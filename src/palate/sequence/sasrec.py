@@ -14,6 +14,7 @@ from palate.config import Size
 from palate.errors import ConfigError
 from palate.registry import register
 from palate.sequence.blocks import PositionEmbedding, TransformerBlock, initialise
+from palate.sequence.dropout import Dropout
 from palate.sequence.neural import NeuralConfig, NeuralModel
 
 __all__ = ["SASRec", "SASRecConfig"]
@@ -84,7 +85,7 @@ class SASRec(NeuralModel):
         super().__init__(num_items, config)
         size = config.embedding_size
         self.position = PositionEmbedding(config.max_length, size)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.blocks = nn.ModuleList(
             TransformerBlock(
                 size, config.num_heads, config.hidden_factor * size, config.dropout, config.attention_dropout

@@ -14,6 +14,7 @@ from palate.config import Size
 from palate.errors import ConfigError
 from palate.registry import register
 from palate.sequence.blocks import RMSNorm, initialise
+from palate.sequence.dropout import Dropout
 from palate.sequence.neural import NeuralConfig, NeuralModel
 from palate.sequence.ttt import TTTLinear
 from palate.sequence.ttt_mlp import TTTMLP
@@ -81,7 +82,7 @@ class TTTBlock(nn.Module):
         self.gate = nn.Linear(size, hidden, bias=False)
         self.up = nn.Linear(size, hidden, bias=False)
         self.down = nn.Linear(hidden, size, bias=False)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
         """Return the new states, ``[B, L, D]``."""
@@ -115,7 +116,7 @@ class TTT4Rec(NeuralModel):
         config = config or TTT4RecConfig.sized("tiny")
         super().__init__(num_items, config)
         self.input_norm = nn.LayerNorm(config.embedding_size)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.blocks = nn.ModuleList(TTTBlock(config) for _ in range(config.num_layers))
         self.norm = RMSNorm(config.embedding_size)
         self.apply(partial(initialise, std=config.initial_std))
