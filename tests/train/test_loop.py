@@ -258,7 +258,7 @@ def test_embeddings_are_given_back_after_success_and_after_failure():
                 fit(model, Source(1), config, validate=lambda model: {"auc": 1 / 0})
         else:
             fit(model, Source(1), config)
-        assert not model.table.sparse
+        assert "forward" not in model.table.__dict__
 
 
 # -- not finite

@@ -90,13 +90,17 @@ def test_the_clip_bites_in_the_clipped_case():
 
 
 @pytest.mark.parametrize("mode", ["lazy", "rowwise", "dense"])
-def test_embeddings_are_given_back_as_they_were(monkeypatch, mode):
-    monkeypatch.setattr(optimisers, "SMALL_TABLE", 0)
+@pytest.mark.parametrize("small", [0, 1 << 20])
+def test_embeddings_are_given_back_as_they_were(monkeypatch, mode, small):
+    monkeypatch.setattr(optimisers, "SMALL_TABLE", small)
     model = Tiny()
+    before = dict(model.table.__dict__)
     optimiser = Optimiser(model, TrainConfig(table_update=mode))
-    assert model.table.sparse
+    model.loss(batches(1)[0]).backward()
+    assert model.table.weight.grad is not None
+    assert model.table.weight.grad.is_sparse == (mode != "dense" or not small)
     optimiser.release()
-    assert not model.table.sparse
+    assert model.table.__dict__ == before
 
 
 @pytest.mark.parametrize("duplicates", [False, True])

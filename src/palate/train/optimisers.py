@@ -12,11 +12,12 @@ from torch import Tensor, nn
 from palate.errors import CheckpointError
 from palate.train.adam import DenseAdam
 from palate.train.contract import TrainConfig
+from palate.train.lookups import hand_over
 from palate.train.tables import DenseTableAdam, LazyAdam, RowwiseAdagrad
 
 __all__ = ["Optimiser", "table_names"]
 
-# Below this many elements a dense gradient is cheaper than finding the touched rows.
+# Up to this many elements a dense gradient is as cheap as one by rows.
 SMALL_TABLE = 1 << 20
 
 
@@ -47,8 +48,8 @@ class Optimiser:
     - tables, ``lazy``: Adam on the rows of the batch, L2 on these rows only;
     - tables, ``rowwise``: row-wise Adagrad on the rows of the batch, L2 on these rows only.
 
-    While it lives, embeddings hand over their gradients by rows (``nn.Embedding.sparse``); :meth:`release` restores
-    the modules.
+    While it lives, the embeddings hand over their gradients in the way that suits their update, see
+    :mod:`palate.train.lookups`; :meth:`release` restores them.
 
     Args:
         model: The model; its loss has been (or will be) run backward before each :meth:`step`.
@@ -65,16 +66,16 @@ class Optimiser:
         self.config = config
         self.learning_rate = config.learning_rate
         self.parameters = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
-        self._flags: list[tuple[nn.Embedding | nn.EmbeddingBag, bool]] = []
         tables = table_names(model)
         net = {name: weight for name, weight in self.parameters.items() if name not in tables}
         self._net: list[Part] = [DenseAdam(net, config.net_l2)] if net else []
         self._tables = self._table_parts({name: self.parameters[name] for name in tables})
         by_rows = {id(part.weight) for part in self._tables if not isinstance(part, DenseAdam)}
-        for module in embeddings(model):
-            if id(module.weight) in by_rows and _can_be_sparse(module):
-                self._flags.append((module, module.sparse))
-                module.sparse = True
+        self._undo = [
+            hand_over(module, by_rows=id(module.weight) in by_rows)
+            for module in embeddings(model)
+            if module.weight.requires_grad
+        ]
 
     def _table_parts(
         self, tables: dict[str, nn.Parameter]
@@ -146,9 +147,9 @@ class Optimiser:
 
     def release(self) -> None:
         """Give the embeddings back as they were found."""
-        for module, sparse in self._flags:
-            module.sparse = sparse
-        self._flags = []
+        for undo in self._undo:
+            undo()
+        self._undo = []
 
 
 def embeddings(model: nn.Module) -> list[nn.Embedding | nn.EmbeddingBag]:
@@ -161,7 +162,3 @@ def table_names(model: nn.Module) -> list[str]:
     """Return the names of the trainable parameters that are weights of embeddings, in the order of the model."""
     tables = {id(module.weight) for module in embeddings(model)}
     return [name for name, weight in model.named_parameters() if id(weight) in tables and weight.requires_grad]
-
-
-def _can_be_sparse(module: nn.Embedding | nn.EmbeddingBag) -> bool:
-    return not module.scale_grad_by_freq and getattr(module, "mode", "sum") != "max"

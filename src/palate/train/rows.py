@@ -59,10 +59,16 @@ def sum_rows(ids: Tensor, rows: Tensor, num_rows: int) -> RowGradient:
 def row_gradient(gradient: Tensor) -> RowGradient:
     """Return the gradient of a table by rows, from a sparse tensor or a dense one (then its rows that are not zero).
 
+    Where the ids of a sparse gradient are distinct and ascending already, its own memory is returned.
+
     Shapes:
         gradient: ``[V, D]``, sparse (coalesced or not) or dense.
     """
     if gradient.is_sparse:
-        return sum_rows(gradient._indices()[0], gradient._values(), gradient.shape[0])
+        ids, rows = gradient._indices()[0], gradient._values()
+        # torch forgets that a gradient is coalesced when it keeps it; looking is far cheaper than sorting again.
+        if bool((ids[1:] > ids[:-1]).all()):
+            return RowGradient(ids, rows)
+        return sum_rows(ids, rows, gradient.shape[0])
     ids = gradient.ne(0).any(dim=1).nonzero().view(-1)
     return RowGradient(ids, gradient.index_select(0, ids))
