@@ -49,7 +49,10 @@ __all__ = ["calibrate_ranker", "chances", "fit", "fit_calibrator", "fit_next_ite
 logger = logging.getLogger(__name__)
 
 RANK_TRAINING = TrainConfig(monitor="auc", embedding_l2=1e-4)
-NEXT_ITEM_TRAINING = TrainConfig(monitor="ndcg@10", patience=3, learning_rate_decay=0.5, gradient_clip=5.0)
+# Small logs want a high rate: at 1e-3 a few hundred users give too few steps before patience ends.
+NEXT_ITEM_TRAINING = TrainConfig(
+    monitor="ndcg@10", learning_rate=5e-3, learning_rate_decay=0.5, patience=3, gradient_clip=5.0
+)
 RANK_BATCH = 2048
 NEXT_ITEM_BATCH = 64
 

@@ -51,7 +51,7 @@ class DemoConfig(Config):
     calibrators: tuple[str, ...] = CALIBRATORS
     embedding_l2: tuple[float, ...] = (1e-4, 1e-3, 1e-2)
     epochs: int = 12
-    next_item_epochs: int = 15
+    next_item_epochs: int = 14
     seed: int = 0
 
 

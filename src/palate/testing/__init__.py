@@ -10,6 +10,7 @@ from palate.testing.battery import Battery, BatteryReport, NotApplicable
 from palate.testing.calibrators import check_calibrator
 from palate.testing.next_item import check_next_item_model
 from palate.testing.rankers import check_ranker
+from palate.testing.readers import check_dataset_reader
 from palate.testing.recommenders import check_recommender
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "BatteryReport",
     "NotApplicable",
     "check_calibrator",
+    "check_dataset_reader",
     "check_next_item_model",
     "check_ranker",
     "check_recommender",
