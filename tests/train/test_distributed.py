@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from palate.errors import TrainingError
+from palate.errors import NonFiniteError, TrainingError
 from palate.saving import load_folder
 from palate.train import optimisers, tables
 from palate.train.batches import take_rows
@@ -108,7 +108,7 @@ def resumed(folder: Path) -> None:
 
 
 def failing(folder: Path) -> None:
-    """A validation that fails on rank 0 ends the run in every process."""
+    """A validation that fails on rank 0, or a bad row on rank 1, ends the run in every process."""
 
     def broken(model: nn.Module) -> dict[str, float]:
         raise ZeroDivisionError
@@ -116,6 +116,15 @@ def failing(folder: Path) -> None:
     expected = ZeroDivisionError if os.environ["RANK"] == "0" else TrainingError
     with pytest.raises(expected):
         fit(Net(), Source(), TrainConfig(), validate=broken)
+
+    class Poisoned(Source):
+        def batch(self, epoch: int, step: int) -> tuple[Tensor, Tensor]:
+            ids, labels = super().batch(epoch, step)
+            labels[-1] = float("nan")  # a row of rank 1
+            return ids, labels
+
+    with pytest.raises(NonFiniteError, match="the loss is nan"):
+        fit(Net(), Poisoned(), TrainConfig(), run_folder=folder / "bad")
 
 
 def raise_interrupt() -> None:
@@ -190,6 +199,12 @@ def test_rank_zero_alone_writes(folder):
     assert {name.split(".")[0] for name in saved.tensors("randomness")} == {"0", "1"}
     lines = (folder / "lazy" / "metrics.jsonl").read_text().splitlines()
     assert len(lines) == 6 + 4
+
+
+def test_each_process_saves_its_part_of_a_bad_batch(folder):
+    parts = [load_folder(folder / "bad" / f"non-finite-0-0-rank-{rank}") for rank in range(2)]
+    assert [part.document("report")["inputs"] for part in parts] == [[], ["batch.1"]]
+    assert [len(part.tensors("batch")["batch.1"]) for part in parts] == [6, 7]
 
 
 def test_a_world_of_one_changes_nothing():

@@ -242,6 +242,17 @@ def test_a_loss_that_cannot_be_minimised_is_an_error(loss, words):
         fit(model, Source(2), TrainConfig())
 
 
+@pytest.mark.parametrize("returned", [None, 0.7, {"auc": "high"}, {"auc": None}])
+def test_validation_must_return_numbers_by_name(returned):
+    with pytest.raises(TrainingError, match="The validation function returned .*mapping of metric names to numbers"):
+        fit(Net(), Source(1), TrainConfig(), validate=lambda model: returned)
+
+
+def test_a_model_without_a_loss_is_refused():
+    with pytest.raises(TrainingError, match=r"Linear has no loss.*loss\(batch\)"):
+        fit(nn.Linear(2, 2), Source(1), TrainConfig())
+
+
 def test_no_batches_and_empty_batches_are_errors():
     with pytest.raises(TrainingError, match="Epoch 0 has no batches"):
         fit(Net(), Source(0), TrainConfig())

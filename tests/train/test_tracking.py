@@ -58,6 +58,13 @@ def test_rewinding_drops_what_came_later_and_a_line_cut_short(tmp_path):
     ]
 
 
+def test_rewinding_drops_lines_that_no_one_can_read(tmp_path):
+    path = tmp_path / "m.jsonl"
+    path.write_text('{"step": 1}\n\x00\x00\n[]\n{"loss": 1}\n{"step": 2}\n')
+    JsonlTracker(path).rewind(9)
+    assert path.read_text() == '{"step": 1}\n{"step": 2}\n'
+
+
 def test_rewinding_before_anything_was_written_is_fine(tmp_path):
     file_trackers(tmp_path).rewind(0)
     assert list(tmp_path.iterdir()) == []

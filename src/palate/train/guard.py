@@ -21,7 +21,15 @@ SHOWN = 6
 
 
 def non_finite_error(
-    model: nn.Module, batch: Any, *, epoch: int, step: int, loss: float, norm: float, folder: Path | None
+    model: nn.Module,
+    batch: Any,
+    *,
+    epoch: int,
+    step: int,
+    loss: float,
+    norm: float,
+    folder: Path | None,
+    rank: int | None = None,
 ) -> NonFiniteError:
     """Build the error for a step whose loss or gradient is NaN or infinite; the update was *not* applied.
 
@@ -36,6 +44,7 @@ def non_finite_error(
         loss: Value of the loss.
         norm: Norm of the gradient.
         folder: Folder of the run, or ``None``.
+        rank: Number of this process when several train together: each saves its own batch.
     """
     bad_weights = _bad((name, weight) for name, weight in model.named_parameters())
     bad_gradients = _bad((name, weight.grad) for name, weight in model.named_parameters())
@@ -54,7 +63,7 @@ def non_finite_error(
     message = f"At {where} (source.batch({epoch}, {step})) {what}; " + "; ".join(findings or ["all weights are finite"])
     remedy = "Lower the learning rate, check the inputs, or use float32."
     if folder is not None:
-        path = folder / f"non-finite-{epoch}-{step}"
+        path = folder / (f"non-finite-{epoch}-{step}" + ("" if rank is None else f"-rank-{rank}"))
         report = {
             "epoch": epoch,
             "step": step,

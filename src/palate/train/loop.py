@@ -48,7 +48,7 @@ def fit(
     config: TrainConfig,
     *,
     validate: Validate | None = None,
-    run_folder: Path | None = None,
+    run_folder: str | Path | None = None,
     resume: bool = True,
     tracker: Tracker | None = None,
     progress: Progress | None = None,
@@ -58,7 +58,8 @@ def fit(
 
     Interrupted at any step and fitted again with the same ``run_folder``, it ends with the same bits as a run that
     was never interrupted (on a CPU, with the same number of threads). The global generators of Python, NumPy and torch
-    are seeded from ``config.seed``; what validation draws from them does not change training.
+    are seeded from ``config.seed``; what validation draws from them does not change training. What a model keeps
+    outside its ``state_dict`` is not saved.
 
     Args:
         model: A module with ``loss(batch) -> scalar``. It may have ``loss_weight(batch) -> float``, the number of
@@ -133,7 +134,6 @@ class _Run:
         self.source = world.shard(source)
         self.store = None if folder is None else CheckpointStore(folder, keep=config.keep_checkpoints)
         self.progress = progress if progress is not None and world.first else SilentProgress()
-        self.optimiser = Optimiser(model, config)
         self.schedule = Plateau(config)
         self.state = RunState()
         self.settings = describe_run(model, config)
@@ -149,6 +149,10 @@ class _Run:
         self._torn = False
         self._agreed_stop = False
         self._saved_at: tuple[int, int] | None = None
+        if not callable(getattr(model, "loss", None)):
+            raise TrainingError(f"{type(model).__name__} has no loss.", remedy="Give it a method loss(batch).")
+        # Last: it changes how the embeddings hand over gradients, until close().
+        self.optimiser = Optimiser(model, config)
 
     def begin(self, resume: bool) -> None:
         """Start over, or take up the newest checkpoint."""
@@ -259,7 +263,8 @@ class _Run:
                 step=state.step,
                 loss=shared.loss,
                 norm=norm,
-                folder=self.folder if self.world.first else None,
+                folder=self.folder,
+                rank=self.world.rank if self.world.size > 1 else None,
             )
         self.optimiser.apply(norm)
         state.step += 1
@@ -310,9 +315,7 @@ class _Run:
             try:
                 self.model.eval()
                 with torch.no_grad():
-                    message = {
-                        "metrics": {str(name): float(value) for name, value in self.validate(self.model).items()}
-                    }
+                    message = {"metrics": _metrics(self.validate(self.model))}
             except BaseException as error:
                 if self.world.size == 1:
                     raise
@@ -404,6 +407,15 @@ class _Run:
         self.optimiser.release()
         if self._own_tracker is not None:
             self._own_tracker.close()
+
+
+def _metrics(returned: Any) -> dict[str, float]:
+    try:
+        return {str(name): float(value) for name, value in returned.items()}
+    except (AttributeError, TypeError, ValueError):
+        raise TrainingError(
+            f"The validation function returned {returned!r:.80}.", remedy="Return a mapping of metric names to numbers."
+        ) from None
 
 
 def _copied(state: Mapping[str, Tensor], old: dict[str, Tensor] | None) -> dict[str, Tensor]:

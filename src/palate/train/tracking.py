@@ -7,6 +7,7 @@ import json
 import math
 import os
 from collections.abc import Mapping
+from io import StringIO
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -51,9 +52,7 @@ class JsonlTracker:
         """Drop the lines after ``step``, and a last line that was cut short."""
         if self.path.exists():
             lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
-            _replace(
-                self.path, "".join(line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step)
-            )
+            _replace(self.path, "".join(line for line in lines if _step_of(line) <= step))
 
     def close(self) -> None:
         """Do nothing: every line is written at once."""
@@ -100,8 +99,6 @@ class CsvTracker:
 
     def _write(self, rows: list[dict[str, str]]) -> None:
         lines = [self._columns, *([row.get(name) or "" for name in self._columns] for row in rows)]
-        from io import StringIO
-
         text = StringIO()
         csv.writer(text, lineterminator="\n").writerows(lines)
         _replace(self.path, text.getvalue())
@@ -137,6 +134,14 @@ class Trackers:
 def file_trackers(folder: str | Path) -> Trackers:
     """Return the default: ``metrics.jsonl`` and ``metrics.csv`` in ``folder``."""
     return Trackers(JsonlTracker(Path(folder) / "metrics.jsonl"), CsvTracker(Path(folder) / "metrics.csv"))
+
+
+def _step_of(line: str) -> float:
+    """Return the step of a whole line; one that was cut short comes after everything."""
+    try:
+        return int(json.loads(line)["step"]) if line.endswith("\n") else math.inf
+    except (ValueError, KeyError, TypeError):
+        return math.inf
 
 
 def _replace(path: Path, text: str) -> None:
