@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as functional
 from torch import Tensor, nn
 
 from palate.errors import ConfigError
@@ -69,7 +68,11 @@ def _build(declared: Affine | Bilinear | Scale, d: int, batch_norm: bool) -> nn.
 
 class _Bilinear(nn.Bilinear):
     def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]  # the same input on both sides
-        return functional.bilinear(x, x, self.weight, self.bias)
+        # All x^T M_k by one matrix product, then a dot product with x each: many times faster than torch's own form,
+        # for B n^2 numbers of memory.
+        rows, width = x.shape
+        left = (x @ self.weight.permute(1, 0, 2).reshape(width, -1)).view(rows, width, width)
+        return torch.bmm(left, x.unsqueeze(2)).squeeze(2) + self.bias
 
 
 class _Scale(nn.Module):
