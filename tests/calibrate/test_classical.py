@@ -91,8 +91,8 @@ def test_histogram_by_hand():
     scores = [0.1, 0.2, 0.3, 0.4, 0.6, 0.7, 0.8, 0.9]
     labels = [0, 0, 1, 0, 1, 0, 1, 1]
     fitted = Histogram(HistogramConfig(bins=2)).fit(scores, labels)
-    assert fitted.learned["edges"].tolist() == [0.6]
-    assert fitted.predict([0.0, 0.59, 0.6, 1.0]).tolist() == [0.25, 0.25, 0.75, 0.75]
+    assert fitted.learned["edges"].tolist() == [0.5]
+    assert fitted.predict([0.0, 0.49, 0.5, 1.0]).tolist() == [0.25, 0.25, 0.75, 0.75]
 
 
 def test_empty_bins_of_equal_width_take_the_value_between_their_neighbours():

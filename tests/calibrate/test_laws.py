@@ -12,7 +12,6 @@ from scipy.special import expit
 from palate.calibrate.folder import load_calibrator, save_calibrator
 from palate.errors import DataError, NotFittedError, SavedFolderError
 from palate.registry import components
-from palate.testing.calibrators import check_calibrator
 
 ALL = {component.name: component.factory for component in components("*", "calibrator")}
 
@@ -53,11 +52,6 @@ def log_loss(p, y):
 @pytest.fixture(scope="module")
 def models():
     return {name: fitted(name) for name in ALL}
-
-
-@pytest.mark.parametrize("name", ALL)
-def test_it_keeps_the_laws_of_the_shipped_battery(name):
-    assert check_calibrator(name)
 
 
 @pytest.mark.parametrize("name", ALL)
