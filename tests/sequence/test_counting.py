@@ -7,14 +7,12 @@ import math
 import numpy as np
 import pytest
 import torch
-from scipy.sparse import csr_matrix
 
 from palate.data.sequences import SequenceLog, pad_histories
 from palate.errors import ConfigError, DataError, NotFittedError
 from palate.registry import find
 from palate.sequence.item_to_item import ItemToItem, ItemToItemConfig
 from palate.sequence.popularity import Popularity
-from palate.sequence.sparse import ItemMatrix, keep_largest, user_item_matrix
 from palate.sequence.transitions import Transitions, TransitionsConfig, pairs_with_gap
 
 COUNTERS = ["popularity", "item-to-item", "transitions"]
@@ -166,27 +164,3 @@ def test_an_empty_log_gives_no_evidence() -> None:
         model.count(log_of([], [], num_items=3))
         scores = model.score(torch.tensor([[1]]), torch.tensor([1]))
         assert torch.equal(scores[0, 1:], torch.zeros(3))
-
-
-def test_item_matrix_spreads_rows() -> None:
-    matrix = ItemMatrix(2)
-    matrix.fill(csr_matrix([[0, 0, 0], [0, 1.0, 2.0], [0, 4.0, 0]]))
-    out = matrix.spread(torch.tensor([[1, 2], [2, 0]]), torch.tensor([[1.0, 10.0], [0.5, 9.0]]))
-    assert out.tolist() == [[0, 41, 2], [0, 2, 0]]
-
-
-@pytest.mark.parametrize("cells", [1, 30, 4_000_000])
-def test_keep_largest_agrees_with_sorting(cells: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("palate.sequence.sparse._CELLS", cells)
-    generator = np.random.default_rng(1)
-    dense = generator.random((40, 25)) * (generator.random((40, 25)) < generator.random((40, 1)))
-    kept = keep_largest(csr_matrix(dense), 4).toarray()
-    for row, full in zip(kept, dense, strict=True):
-        best = np.sort(full)[::-1][:4]
-        np.testing.assert_array_equal(np.sort(row)[::-1][:4], best)
-        assert ((row == full) | (row == 0)).all()
-
-
-def test_user_item_matrix_has_ones() -> None:
-    matrix = user_item_matrix(log_of([1, 1, 2], [], [2], num_items=2))
-    assert matrix.toarray().tolist() == [[0, 1, 1], [0, 0, 0], [0, 0, 1]]

@@ -56,7 +56,7 @@ def test_it_rests_outside_training_and_at_zero() -> None:
 def test_attention_with_and_without_dropout_is_the_same_on_average(causal: bool) -> None:
     torch.manual_seed(0)
     query, key, value = torch.randn(3, 1, 2, 5, 4).unbind(0)
-    seen = None if causal else torch.tensor([True, True, True, False, False]).view(1, 1, 1, 5).view(1, 1, 1, 5)
+    seen = None if causal else torch.tensor([True, True, True, False, False]).view(1, 1, 1, 5)
     exact = attend(query, key, value, causal=causal, seen=seen)
     many = [attend(query, key, value, causal=causal, seen=seen, dropout_share=0.1) for _ in range(4000)]
     torch.testing.assert_close(torch.stack(many).mean(0), exact, atol=0.05, rtol=0)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from palate.sequence.losses import bce_loss, bpr_loss, sampled_softmax_loss, softmax_loss
+from palate.sequence.losses import bce_loss, bpr_loss, bpr_max_loss, sampled_softmax_loss, softmax_loss
 
 
 def tensors(count: int = 7, items: int = 11, width: int = 3) -> tuple[Tensor, Tensor, Tensor]:
@@ -123,3 +123,14 @@ def test_no_targets_cost_nothing() -> None:
     assert softmax_loss(states, table, targets).item() == 0
     for loss in (sampled_softmax_loss, bce_loss, bpr_loss):
         assert loss(states, table, targets, negatives).item() == 0
+
+
+def test_bpr_max_by_hand() -> None:
+    table = torch.tensor([[0.0], [2.0], [-1.0], [1.0]])
+    weights = torch.tensor([-1.0, 1.0]).softmax(0)
+    won = (weights * torch.sigmoid(2.0 - torch.tensor([-1.0, 1.0]))).sum()
+    expected = -won.log() + 0.5 * weights.sum()
+    for negatives in (torch.tensor([[2, 3]]), torch.tensor([[2, 1, 3]])):
+        loss = bpr_max_loss(torch.ones(1, 1), table, torch.tensor([1]), negatives, regularisation=0.5)
+        torch.testing.assert_close(loss, expected)
+    assert bpr_max_loss(torch.ones(1, 1), table, torch.tensor([1]), torch.tensor([[1, 1]])).item() == 0
