@@ -32,7 +32,7 @@ format: $(STAMPS)/check ## rewrite files in the house style
 	$(BIN)/ruff check --fix .
 
 docs: $(STAMPS)/docs ## build the documentation into site/
-	$(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 clean: ## remove what the targets made
 	rm -rf $(VENV) site palate-demo .pytest_cache .mypy_cache .ruff_cache
