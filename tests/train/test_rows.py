@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from palate.train.rows import row_gradient, sum_rows
+from palate.train.rows import put_rows, row_gradient, sum_rows
 
 
 def test_duplicates_are_summed_by_hand():
@@ -60,3 +61,27 @@ def test_sparse_and_dense_embeddings_agree():
         gradients.append(row_gradient(table.weight.grad))
     assert torch.equal(gradients[0].ids, gradients[1].ids)
     torch.testing.assert_close(gradients[0].rows, gradients[1].rows)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("width", [1, 3])
+def test_rows_are_put_in_place_and_torch_knows(dtype, width):
+    table = torch.arange(10 * width, dtype=dtype).view(10, width)
+    expected, rows = table.clone(), -torch.ones(2, width, dtype=dtype)
+    expected[[7, 2]] = rows
+    version = table._version
+    put_rows(table, torch.tensor([7, 2]), rows)
+    assert torch.equal(table, expected)
+    assert table._version > version
+    put_rows(table, torch.zeros(0, dtype=torch.int64), rows[:0])
+    assert torch.equal(table, expected)
+
+
+def test_a_table_that_is_a_view_is_written_too():
+    whole = torch.zeros(4, 6)
+    put_rows(whole[:, ::2], torch.tensor([1]), torch.ones(1, 3))
+    assert whole[1].tolist() == [1.0, 0.0, 1.0, 0.0, 1.0, 0.0]
+    parameter = torch.nn.Parameter(torch.zeros(3, 2))
+    with torch.no_grad():
+        put_rows(parameter, torch.tensor([2]), torch.ones(1, 2))
+    assert parameter.tolist() == [[0.0, 0.0], [0.0, 0.0], [1.0, 1.0]]

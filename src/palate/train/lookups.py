@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from palate.train.rows import RowGradient, sum_rows
+from palate.train.rows import RowGradient, put_rows, sum_rows
 
 __all__ = ["hand_over"]
 
@@ -87,7 +87,7 @@ class _LookUp(torch.autograd.Function):
         if ctx.shape[1] == 1:
             dense.index_add_(0, ids, rows)
         else:
-            dense.index_copy_(0, *sum_rows(ids, rows, ctx.shape[0]))
+            put_rows(dense, *sum_rows(ids, rows, ctx.shape[0]))
         if ctx.padding >= 0:
             dense[ctx.padding] = 0
         return dense, None, None, None

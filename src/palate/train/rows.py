@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["RowGradient", "row_gradient", "sum_rows"]
+__all__ = ["RowGradient", "put_rows", "row_gradient", "sum_rows"]
 
 
 class RowGradient(NamedTuple):
@@ -72,3 +73,25 @@ def row_gradient(gradient: Tensor) -> RowGradient:
         return sum_rows(ids, rows, gradient.shape[0])
     ids = gradient.ne(0).any(dim=1).nonzero().view(-1)
     return RowGradient(ids, gradient.index_select(0, ids))
+
+
+def put_rows(table: Tensor, ids: Tensor, rows: Tensor) -> None:
+    """Write ``table[ids] = rows`` in place, for distinct ids.
+
+    On a CPU whole rows are copied as bytes, in a little more than half the time of ``index_copy_``.
+
+    Shapes:
+        table: ``[V, D]``; ids: int64 ``[U]``; rows: ``[U, D]``.
+    """
+    if table.device.type != "cpu" or not (table.is_contiguous() and rows.is_contiguous()) or not rows.numel():
+        table.index_copy_(0, ids, rows)
+        return
+    _bytes(table)[ids.numpy()] = _bytes(rows)
+    # NumPy wrote past torch: say so, for whoever holds the table in a graph.
+    torch.autograd.graph.increment_version(table)
+
+
+def _bytes(tensor: Tensor) -> np.ndarray[Any, np.dtype[np.void]]:
+    """Return the rows of a contiguous matrix as opaque bytes, ``[V]``, in the same memory."""
+    raw = tensor.detach().view(torch.uint8).numpy()
+    return raw.view(np.dtype((np.void, raw.shape[1])))[:, 0]

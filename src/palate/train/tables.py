@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from palate.train.adam import EPSILON, adam
-from palate.train.rows import RowGradient, row_gradient
+from palate.train.rows import RowGradient, put_rows, row_gradient
 
 __all__ = ["DenseTableAdam", "LazyAdam", "RowwiseAdagrad", "TableUpdate"]
 
@@ -144,7 +144,7 @@ class DenseTableAdam(TableUpdate):
         cuts = torch.searchsorted(ids, edges).tolist()
         for span, low, high in zip(spans, cuts[:-1], cuts[1:], strict=True):
             inside = ids[low:high] - span.start
-            self._buffer.index_copy_(0, inside, rows[low:high])
+            put_rows(self._buffer, inside, rows[low:high])
             yield span, self._buffer[: span.stop - span.start]
             self._buffer.index_fill_(0, inside, 0)
 
@@ -180,9 +180,9 @@ class LazyAdam(TableUpdate):
             first, second = self.first.index_select(0, ids), self.second.index_select(0, ids)
             gradient = rows if scale == 1.0 else rows.mul_(scale)
             adam([values], [gradient], [first], [second], [self.updates.clone()], learning_rate=learning_rate)
-            self.weight.index_copy_(0, ids, values)
-            self.first.index_copy_(0, ids, first)
-            self.second.index_copy_(0, ids, second)
+            put_rows(self.weight, ids, values)
+            put_rows(self.first, ids, first)
+            put_rows(self.second, ids, second)
         self.updates += 1
         self._touched = None
 
@@ -229,7 +229,7 @@ class RowwiseAdagrad(TableUpdate):
             sums = self.accumulator.index_select(0, ids).add_(gradient.square().mean(dim=1))
             self.accumulator.index_copy_(0, ids, sums)
             values.addcdiv_(gradient, sums.sqrt().add_(EPSILON).unsqueeze(1), value=-learning_rate)
-            self.weight.index_copy_(0, ids, values)
+            put_rows(self.weight, ids, values)
         self._touched = None
 
     def moments(self) -> dict[str, Tensor]:
