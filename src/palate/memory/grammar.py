@@ -144,7 +144,7 @@ class Grammar:
     ) -> str:
         """Word a fact; with ``draw``, in front and behind stands what people say without saying anything."""
         value = self.shown(fact.attribute, fact.value, wording.form, said=said, code=code)
-        article = ("an " if value[0] in "aeiou" else "a ") + value
+        article = _with_article(value)
         text = wording.template.format(m=self.mention(fact.entity), a=wording.noun, v=value, an=article)
         if draw is not None:
             prefix, suffix = self.config.prefix, self.config.suffix
@@ -182,9 +182,11 @@ class Grammar:
         group = self._join([self.mention(entity) for entity in program.entities])
         if program.above is not None:
             value = self.shown(program.attribute, program.above)
-            return _capital(_pick(self.config.count_above, draw).format(g=group, a=noun, v=value))
+            return _capital(
+                _pick(self.config.count_above, draw).format(g=group, a=noun, an=_with_article(noun), v=value)
+            )
         values = self._join([self.shown(program.attribute, value) for value in program.among])
-        return _capital(_pick(self.config.count_among, draw).format(g=group, a=noun, v=values))
+        return _capital(_pick(self.config.count_among, draw).format(g=group, a=noun, an=_with_article(noun), v=values))
 
     def answer(self, program: Program, answer: Answer) -> str:
         """Word an answer of a program."""
@@ -192,6 +194,8 @@ class Grammar:
             return f"{self.answer(program.first, answer[0])}; {self.answer(program.second, answer[1])}"
         if isinstance(program, Compare):
             gap = self.config.differences[program.attribute].format(answer[1])
+            if answer[1] == 1 and gap.endswith("s"):
+                gap = gap[:-1]
             return self.config.by.format(x=self.mention(answer[0]), d=gap)
         if isinstance(program, Get):
             return self.shown(program.attribute, answer)
@@ -260,6 +264,10 @@ _WEEKDAYS = {
 
 def _pick(options: tuple[str, ...], draw: Draw) -> str:
     return options[int(draw() * len(options))]
+
+
+def _with_article(text: str) -> str:
+    return ("an " if text[0] in "aeiou" else "a ") + text
 
 
 def _capital(text: str) -> str:

@@ -75,6 +75,8 @@ def display(words: Words, attribute: str, value: Value, form: int, *, said: str 
         form = 0
     if attribute == "duration" and form and number == 7 and english:
         return "1 week"
+    if attribute == "duration" and number == 1 and english:
+        return "1 day"
     return forms[form].format(number, m=f"{number / 100:.2f}", w=number // 7)
 
 
@@ -129,7 +131,7 @@ def _read_name(words: Words, text: str) -> str | None:
 
 def _read_number(forms: tuple[str, ...], text: str) -> int | None:
     slots = {"{0}": r"(?P<n>\d+)", "{m}": r"(?P<m>\d\.\d\d)", "{w}": r"(?P<w>\d+)"}
-    for form in dict.fromkeys([*forms, "{w} week"] if "{w} weeks" in forms else forms):
+    for form in dict.fromkeys([*forms, "{w} week", "{0} day"] if "{w} weeks" in forms else forms):
         pattern = re.escape(form)
         for slot, group in slots.items():
             pattern = pattern.replace(re.escape(slot), group)

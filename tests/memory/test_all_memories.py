@@ -1,0 +1,203 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from palate.errors import DataError, MissingExtraError
+from palate.memory.bm25 import BM25Config, BM25Index, BM25Memory
+from palate.memory.contract import Message
+from palate.memory.dense import DenseMemory, reciprocal_rank_fusion
+from palate.memory.encoding import CachedEncoder, hashed_words
+from palate.memory.fact_store import FactStore, TemporalGraph
+from palate.memory.fading import MemoryBankMemory, agent_score, retention
+from palate.memory.summary import SummaryConfig, SummaryMemory
+from palate.memory.vectors import VectorList
+from palate.registry import names
+from palate.testing.memories import check_memory, small_life
+
+
+@pytest.mark.parametrize("name", [name for name in names("memory") if name != "bm25s"])
+def test_every_memory_keeps_the_contract(name: str) -> None:
+    report = check_memory(name)
+    assert report.ran >= 11
+
+
+def test_bm25s_keeps_the_contract_or_names_its_extra() -> None:
+    try:
+        import bm25s  # noqa: F401
+    except ModuleNotFoundError:
+        with pytest.raises(MissingExtraError, match=r"palate\[memory\]"):
+            check_memory("bm25s")
+    else:
+        assert check_memory("bm25s").ran >= 11
+
+
+def test_the_published_mechanisms_are_there() -> None:
+    wanted = {"none", "noise", "oracle", "full", "recent", "bm25", "dense", "hybrid", "fact-store", "temporal-graph"}
+    assert wanted <= set(names("memory"))
+
+
+def test_bm25_by_hand() -> None:
+    index = BM25Index(BM25Config(stem=False))
+    index.add(0, "my boss is old")
+    index.add(1, "my aunt is tall")
+    assert index.scores("boss") == {0: pytest.approx(0.693147, abs=1e-6)}
+    index.remove(0, "my boss is old")
+    assert index.scores("boss") == {}
+    assert index.scores("aunt")[1] > 0
+
+
+def test_bm25_agrees_with_bm25s() -> None:
+    pytest.importorskip("bm25s")
+    from palate.memory.bm25 import BM25sMemory
+
+    ours, theirs = BM25Memory(), BM25sMemory()
+    for memory in (ours, theirs):
+        memory.extend(small_life())
+    for query in ("phone number of my boss", "long day number 3", "Madrid"):
+        first, second = (memory.recall(query, 5, user="ann") for memory in (ours, theirs))
+        assert [e.id for e in first] == [e.id for e in second]
+        np.testing.assert_allclose([e.score for e in first], [e.score for e in second], rtol=1e-5)
+
+
+def test_scores_by_hand() -> None:
+    assert retention(10, 2) == pytest.approx(0.367879, abs=1e-6)
+    assert agent_score(0.62, 40, 7) == pytest.approx(2.138320, abs=1e-6)
+    assert reciprocal_rank_fusion([[1, 2], [3, 4, 1]])[1] == pytest.approx(0.032266, abs=1e-6)
+
+
+def test_used_memories_fade_more_slowly() -> None:
+    memory = MemoryBankMemory()
+    memory.extend(
+        [Message("old", "my boss is old", "2024-01-01T09:00"), Message("new", "my boss is old!", "2024-02-01T09:00")]
+    )
+    assert memory.recall("boss old", 1, time="2024-02-02T09:00")[0].id == "new"
+    memory.remind([1] * 400)
+    memory.extend([])
+    scores = {e.id: e.score for e in memory.recall("boss old", 2, time="2024-05-02T09:00")}
+    assert scores["old"] > scores["new"]
+
+
+def test_vectors_equal_brute_force_after_removals() -> None:
+    rng, vectors = np.random.default_rng(0), VectorList()
+    rows = rng.normal(size=(300, 8)).astype(np.float32)
+    for number, row in enumerate(rows):
+        vectors.add(number, row)
+    gone = set(rng.permutation(300)[:120].tolist())
+    for number in gone:
+        vectors.remove(number)
+    query = rng.normal(size=8).astype(np.float32)
+    best = sorted((n for n in range(300) if n not in gone), key=lambda n: -float(rows[n] @ query))[:7]
+    assert list(vectors.best(query, 7)) == best
+    assert set(vectors.scores(query)) == set(range(300)) - gone
+
+
+def test_a_spoiled_encoder_is_named() -> None:
+    with pytest.raises(DataError, match="not finite"):
+        CachedEncoder(lambda texts: np.full((len(texts), 3), np.nan, dtype=np.float32))(["a"])
+    assert np.linalg.norm(hashed_words(["my boss", ""]), axis=1).tolist() == pytest.approx([1.0, 0.0])
+
+
+def test_texts_are_encoded_once() -> None:
+    calls: list[int] = []
+
+    def count(texts: object) -> np.ndarray:
+        calls.append(len(texts))  # type: ignore[arg-type]
+        return hashed_words(texts)  # type: ignore[arg-type]
+
+    encoder = CachedEncoder(count)  # type: ignore[arg-type]
+    memory = DenseMemory(encoder=encoder)
+    memory.extend(small_life())
+    assert calls == [13]
+    DenseMemory(encoder=encoder).extend(small_life("bob"))
+    assert calls == [13]
+
+
+def test_a_new_value_replaces_the_old_one() -> None:
+    told = [
+        Message("a", "My boss's hobby is chess.", "2024-01-01T09:00"),
+        Message("b", "My boss's hobby is yoga.", "2024-02-01T09:00"),
+        Message("c", "My aunt's hobby is chess.", "2024-02-02T09:00"),
+    ]
+    facts, graph = FactStore(), TemporalGraph()
+    for memory in (facts, graph):
+        memory.extend(told)
+    question = "What is the hobby of my boss?"
+    assert [e.id for e in facts.recall(question, 5)] == ["b", "c"]
+    assert graph.recall(question, 5)[0].id == "b"
+    assert "a" in [e.id for e in graph.recall(question, 5)]
+    assert facts.delete("b")
+    assert facts.recall(question, 5)[0].id == "a"
+
+
+def test_a_summary_keeps_what_the_writer_keeps() -> None:
+    seen: list[str] = []
+
+    def writer(prompt: str) -> str:
+        seen.append(prompt)
+        return "My boss loves chess."
+
+    memory = SummaryMemory(SummaryConfig(window=3), writer=writer)
+    memory.extend(
+        [Message("a", "My boss loves chess."), Message("b", "My aunt works in Madrid."), Message("c", "Rain.")]
+    )
+    assert len(seen) == 1
+    assert "Madrid" in seen[0]
+    assert [e.id for e in memory.recall("Madrid", 5)] == []
+    assert memory.recall("chess", 5)[0].id == "a"
+
+    def broken(prompt: str) -> str:
+        raise OSError("no endpoint")
+
+    memory = SummaryMemory(SummaryConfig(window=1), writer=broken)
+    memory.add(Message("b", "My aunt works in Madrid."))
+    assert memory.failed == 1
+    assert memory.recall("Madrid", 5)[0].id == "b"
+
+
+def test_a_folder_that_is_no_log_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "messages.sqlite").write_bytes(b"not a database, surely" * 100)
+    with pytest.raises(DataError, match="not a log"):
+        BM25Memory(folder=tmp_path)
+
+
+def test_acknowledged_messages_survive_a_kill(tmp_path: Path) -> None:
+    script = f"""
+import sys
+from palate.memory.bm25 import BM25Memory
+from palate.memory.contract import Message
+memory = BM25Memory(folder={str(tmp_path)!r})
+for number in range(10**9):
+    memory.add(Message(str(number), f"day number {{number}}"))
+    print(number, flush=True)
+"""
+    child = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    assert child.stdout is not None
+    for _ in range(200):
+        child.stdout.readline()
+    child.kill()
+    acknowledged = 199 + len(child.stdout.read().split())
+    child.wait()
+    memory = BM25Memory(folder=tmp_path)
+    assert len(memory) >= acknowledged
+    assert memory.recall("day 150", 1)[0].id == "150"
+
+
+def test_adding_costs_the_same_however_many_there_are() -> None:
+    memory = DenseMemory()
+
+    def seconds(start: int) -> float:
+        begun = time.process_time()
+        for number in range(start, start + 1500):
+            memory.add(Message(str(number), f"the day {number % 97} is over"))
+        return time.process_time() - begun
+
+    seconds(0)
+    early = seconds(1500)
+    late = min(seconds(3000), seconds(4500))
+    assert late < 4 * early
