@@ -170,6 +170,16 @@ def test_encodings(tmp_path: Path) -> None:
         read(tmp_path, text, encoding="lattin-1")
 
 
+@pytest.mark.parametrize("block_size", [1, 2, 3, 7])
+def test_marks_and_characters_may_be_cut_by_a_block(block_size: int, tmp_path: Path) -> None:
+    for encoding, mark in (("utf-8", "\ufeff"), ("utf-16", ""), ("gb18030", "")):
+        path = tmp_path / f"{encoding}.csv"
+        path.write_bytes((mark + "user,item\nZoë 茶,1\n").encode(encoding))
+        options = ReadOptions(block_size=block_size, encoding=encoding)
+        data = assemble(gather({"interactions": path}, options=options, format="csv"), {}, name="x")
+        assert data.interactions.rows() == [("Zoë 茶", 1)]
+
+
 def test_joined_files_with_marks_inside_are_noticed(tmp_path: Path) -> None:
     part = b"\xef\xbb\xbfuser,item\n1,2\n"
     with pytest.raises(DataError, match="line 3: a byte order mark stands inside the file"):

@@ -250,6 +250,7 @@ def test_the_size_of_a_block_changes_nothing(format: str, folder: Path) -> None:
 
     @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None)
     @given(damaged_files(content * 2 if format in ("libsvm", "sequences") else content), st.integers(0, 40))
+    @example(b"\xef\xbb\xbf" + content, 0)
     def check(data: bytes, size: int) -> None:
         path = write(folder, f"block-{format}-{name}", data)
         whole = outcome(path, format, roles, 1 << 20)

@@ -30,8 +30,10 @@ from palate.errors import DataError, Problem
 
 __all__ = ["JsonLinesReader"]
 
-# Whole numbers beyond 64 bits, halves of surrogate pairs, keys written with escapes, an empty key.
-_DELICATE = re.compile(rb'\d{19}|\\u[dD][89a-fA-F]|\\[^"]{0,60}"\s*:|""\s*:')
+# Halves of surrogate pairs, keys written with escapes.
+_ESCAPED = re.compile(rb'\\u[dD][89a-fA-F]|\\[^"]{0,60}"\s*:')
+_EMPTY_KEY = re.compile(rb'""\s*:')
+_LONG = re.compile(rb"\d{19}")  # whole numbers of that many digits may not fit 64 bits
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ class _JsonLines:
 
     def _needs_care(self, records: Records) -> bool:
         """Say whether the fast parser might lose something: digits, half characters, a key that stands twice."""
-        if _DELICATE.search(records.data):
+        if _delicate(records.data):
             return True
         lines = line_column(records)
         return any((lines.str.count_matches(json.dumps(name), literal=True) > 1).any() for name in self.names)
@@ -123,20 +125,46 @@ class JsonLinesReader:
     def read(self, path: Path, table: Table, options: ReadOptions) -> Layout:
         """Lay out one file as ``table``; the keys of the first block are its columns."""
         encoding = options.encoding or "utf-8"
-        names: dict[str, None] = {}
-        lists: set[str] = set()
-        reason = "there is no line in it"
-        for records in record_blocks(path, options, encoding=encoding):
-            for row in range(len(records)):
-                value, fault = _parsed(records.raw(row))
-                reason = fault if not names and fault else reason
-                names.update(dict.fromkeys(value or ()))
-                lists.update(key for key, entry in (value or {}).items() if isinstance(entry, list))
-            break
+        first = next(record_blocks(path, options, encoding=encoding), None)
+        names, lists, reason = (
+            _columns(first) if first is not None else ((), frozenset[str](), "there is no line in it")
+        )
         if not names:
             problem = Problem(f"no line holds a JSON object: {reason}", "Is this the right format?", str(path))
             raise DataError(f"{path.name} cannot be read.", problems=[problem])
-        return Layout({table: (_JsonLines(path, tuple(names), frozenset(lists), options, encoding),)})
+        return Layout({table: (_JsonLines(path, names, lists, options, encoding),)})
+
+
+def _delicate(data: bytes) -> bool:
+    """Say whether a text holds what the fast parser would change in silence."""
+    if (b"\\" in data and _ESCAPED.search(data)) or (b'""' in data and _EMPTY_KEY.search(data)):
+        return True
+    # A run of 19 digits covers two neighbours of every ninth byte and all between them; look there first.
+    sampled = np.frombuffer(data, np.uint8)[::9] - np.uint8(ord("0")) < 10
+    starts = np.flatnonzero(sampled[1:] & sampled[:-1]) * 9
+    return any(_LONG.search(data, max(start - 18, 0), start + 28) is not None for start in starts.tolist())
+
+
+def _columns(records: Records) -> tuple[tuple[str, ...], frozenset[str], str]:
+    """Return the keys of a block, those whose values are lists, and what is wrong with its first bad line."""
+    if len(records) and not _delicate(records.data):
+        try:
+            found = pl.read_ndjson(io.BytesIO(records.data), infer_schema_length=None)
+            # A text that begins like a list is one, or is a list beside texts: only a look at each line tells.
+            if not any(column.str.starts_with("[").any() for column in found if column.dtype == pl.String):
+                lists_ = frozenset(column.name for column in found if column.dtype == pl.List)
+                return tuple(found.columns), lists_, ""
+        except (pl.exceptions.PolarsError, pl.exceptions.PanicException):
+            pass  # some line is wrong, or kinds of values are mixed
+    names: dict[str, None] = {}
+    lists: set[str] = set()
+    reason = "there is no line in it"
+    for row in range(len(records)):
+        value, fault = _parsed(records.raw(row))
+        reason = fault if not names and fault else reason
+        names.update(dict.fromkeys(value or ()))
+        lists.update(key for key, entry in (value or {}).items() if isinstance(entry, list))
+    return tuple(names), frozenset(lists), reason
 
 
 class _Object(dict[str, Any]):

@@ -94,9 +94,9 @@ def record_blocks(
     source = pieces(path, encoding=encoding, size=options.block_size)
     last = False
     while not last:
-        piece = next(source, b"")
-        last = not piece
-        buffer = carry + piece
+        piece = next(source, None)
+        last = piece is None
+        buffer = carry + (piece or b"")
         if last and buffer and not buffer.endswith(b"\n"):
             buffer += b"\n"
         cut = buffer.rfind(b"\n") + 1
