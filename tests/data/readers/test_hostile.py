@@ -232,7 +232,7 @@ TEXT_FORMATS = sorted(set(SEEDS) - {"parquet"})
 def test_no_bytes_break_a_reader(format: str, folder: Path) -> None:
     name, content, roles = SEEDS[format]
 
-    @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None)
+    @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None)
     @given(damaged_files(content))
     @example(b"")
     @example(content + content)
@@ -248,7 +248,7 @@ def test_the_size_of_a_block_changes_nothing(format: str, folder: Path) -> None:
     # The layout of these two is a decision of the first block, which is part of what they promise.
     smallest = 400 if format in ("jsonl", "libsvm") else 1
 
-    @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None)
+    @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None)
     @given(damaged_files(content * 2 if format in ("libsvm", "sequences") else content), st.integers(0, 40))
     @example(b"\xef\xbb\xbf" + content, 0)
     def check(data: bytes, size: int) -> None:
@@ -265,7 +265,7 @@ def test_no_row_is_lost(format: str, folder: Path) -> None:
     name, content, roles = SEEDS[format]
     header = format in ("csv", "recbole")
 
-    @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None)
+    @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None)
     @given(damaged_files(content))
     def check(data: bytes) -> None:
         path = write(folder, f"lost-{format}-{name}", data)
