@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from palate.rank import trunk as trunk_module
 from palate.rank.dropout import Dropout, random_bits
 from palate.rank.qnn import QNNConfig, QuadraticLayer
 from palate.rank.qnn_alpha import QNNAlphaConfig, alpha_trunk
@@ -51,7 +52,11 @@ def build(kind: str, batch_norm: bool, num_layers: int) -> Trunk:
 @pytest.mark.parametrize("kind", ["alpha", "quadratic"])
 @pytest.mark.parametrize("batch_norm", [False, True])
 @pytest.mark.parametrize("num_layers", [1, 3])
-def test_twice_equals_two_passes_with_the_same_masks(kind: str, batch_norm: bool, num_layers: int) -> None:
+@pytest.mark.parametrize("joined", [0, 1 << 20])
+def test_twice_equals_two_passes_with_the_same_masks(
+    kind: str, batch_norm: bool, num_layers: int, joined: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trunk_module, "_JOINED", joined)
     rows = 7
     fast = with_two_masks(build(kind, batch_norm, num_layers).double(), rows)
     naive = with_two_masks(build(kind, batch_norm, num_layers).double(), rows)
@@ -59,7 +64,7 @@ def test_twice_equals_two_passes_with_the_same_masks(kind: str, batch_norm: bool
     x_naive = x_fast.detach().clone().requires_grad_()
 
     torch.manual_seed(9)
-    out_fast = fast.twice(x_fast)
+    out_fast = torch.cat(fast.twice(x_fast))
     for one, other in zip(fast.layers, naive.layers, strict=True):
         for a, b in zip(one.modules(), other.modules(), strict=True):
             if isinstance(a, TwoMasks) and isinstance(b, TwoMasks):
@@ -78,15 +83,16 @@ def test_twice_equals_two_passes_with_the_same_masks(kind: str, batch_norm: bool
         torch.testing.assert_close(value, naive.state_dict()[name], msg=f"{name} after the step")
 
 
-def test_one_look_at_the_first_layer(monkeypatch: pytest.MonkeyPatch) -> None:
-    trunk = build("alpha", True, 2)
+@pytest.mark.parametrize(("batch_norm", "expected"), [(True, [0, 1, 1]), (False, [0, 1])])
+def test_one_look_at_the_first_layer(batch_norm: bool, expected: list[int]) -> None:
+    trunk = build("alpha", batch_norm, 2)
     calls: list[int] = []
     for place, layer in enumerate(trunk.layers):
         linear = layer.linear
         assert isinstance(linear, nn.Linear)
         linear.register_forward_hook(lambda *_, place=place: calls.append(place))
     trunk.twice(torch.randn(5, 12))
-    assert calls == [0, 1, 1]
+    assert calls == expected
 
 
 def test_counting_twice_is_two_updates() -> None:

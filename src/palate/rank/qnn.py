@@ -164,8 +164,8 @@ class QNN(Ranker):
         if self.config.loss == "bce":
             return super().loss(batch)
         assert batch.labels is not None, "a batch for training carries labels"
-        first, second = self.head(self.trunk.twice(self._input(batch))).chunk(2)
-        return self_ensemble_loss(first, second, batch.labels, batch.weights)
+        first, second = self.trunk.twice(self._input(batch))
+        return self_ensemble_loss(self.head(first), self.head(second), batch.labels, batch.weights)
 
     def _input(self, batch: RankBatch) -> Tensor:
         x: Tensor = self.reduce(self.embedding(batch).flatten(1))

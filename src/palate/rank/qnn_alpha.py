@@ -196,6 +196,5 @@ class QNNAlpha(Ranker):
         if self.config.loss == "bce":
             return super().loss(batch)
         assert batch.labels is not None, "a batch for training carries labels"
-        x = self.embedding(batch).flatten(1)
-        first, second = self.head(self.trunk.twice(x)).chunk(2)
-        return self_ensemble_loss(first, second, batch.labels, batch.weights)
+        first, second = self.trunk.twice(self.embedding(batch).flatten(1))
+        return self_ensemble_loss(self.head(first), self.head(second), batch.labels, batch.weights)

@@ -102,7 +102,7 @@ class _Combination(Ranker):
         assert batch.labels is not None, "a batch for training carries labels"
         fields = self.embedding(batch)
         # The second network is run once per pass as well: its dropout and its BatchNorm see the passes apart.
-        first, second = (self.combine(batch, fields, half) for half in self.trunk.twice(fields.flatten(1)).chunk(2))
+        first, second = (self.combine(batch, fields, crossed) for crossed in self.trunk.twice(fields.flatten(1)))
         return self_ensemble_loss(first, second, batch.labels, batch.weights)
 
 

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 __all__ = ["Layer", "Trunk", "counting_twice"]
 
+_JOINED = 1 << 20  # numbers up to which two passes run as one batch
+
 
 class Layer(nn.Module, ABC):
     """A layer that says where its noise begins: ``prepare`` has none, ``finish`` draws the masks.
@@ -45,13 +47,14 @@ class Trunk(nn.Module):
 
     Shapes:
         forward: ``[B, d]`` -> ``[B, d]``.
-        twice: ``[B, d]`` -> ``[2 B, d]``, the first pass above the second.
+        twice: ``[B, d]`` -> two times ``[B, d]``.
     """
 
     def __init__(self, layers: Iterable[Layer]) -> None:
         super().__init__()
         self.layers = nn.ModuleList(layers)
-        self._apart = [any(isinstance(part, nn.BatchNorm1d) for part in layer.modules()) for layer in self.layers]
+        later = self.layers[1:]
+        self._can_join = not any(isinstance(part, nn.BatchNorm1d) for layer in later for part in layer.modules())
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the output of one pass."""
@@ -59,18 +62,25 @@ class Trunk(nn.Module):
             x = layer(x)
         return x
 
-    def twice(self, x: Tensor) -> Tensor:
+    def twice(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return two passes that differ in their masks only; the same function as calling the trunk twice.
 
         The first layer sees the same input in both passes, so its part before the masks is computed once. The later
-        layers take both passes as one batch, unless they hold a BatchNorm, whose statistics must stay apart.
+        layers take both passes as one batch of ``2 B`` rows, unless one of them holds a BatchNorm, whose statistics
+        must stay apart, or the batch is large: then there is nothing to save, and smaller buffers are reused.
         """
         first, *later = (cast(Layer, layer) for layer in self.layers)
         with counting_twice(first):
-            pair = first.finish_twice(x, first.prepare(x))
-        for layer, apart in zip(later, self._apart[1:], strict=True):
-            pair = torch.cat([layer(half) for half in pair.chunk(2)]) if apart else layer(pair)
-        return pair
+            both = first.finish_twice(x, first.prepare(x))
+        if self._can_join and both.numel() <= _JOINED:
+            for layer in later:
+                both = layer(both)
+            one, two = both.chunk(2)
+        else:
+            one, two = both.chunk(2)
+            for layer in later:
+                one, two = layer(one), layer(two)
+        return one, two
 
 
 @contextmanager
