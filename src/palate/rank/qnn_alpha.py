@@ -160,6 +160,7 @@ class QNNAlpha(Ranker):
         forward: :class:`RankBatch` of ``B`` rows -> logits ``[B]``.
 
     Example:
+        >>> import torch
         >>> spec = FeatureSpec.from_sizes(user=10, item=20)
         >>> model = QNNAlpha(spec, QNNAlphaConfig.sized("tiny")).eval()
         >>> model(RankBatch(ids=torch.tensor([[1, 11], [2, 12]]))).shape
