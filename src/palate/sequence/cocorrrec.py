@@ -150,8 +150,9 @@ class CoCorrRec(NeuralModel):
         self.lag: int | None = 0
         self.dropout = Dropout(config.dropout)
         self.scn = SelfCorrectionNetwork(config)
-        self.target = TargetTransform(config.embedding_size)
         self.apply(partial(initialise, std=config.initial_std))
+        # Left at torch's own start: two layers at 0.02 would shrink item vectors to a thousandth of their size.
+        self.target = TargetTransform(config.embedding_size)
         if config.mode != "base":
             self.gcn = GlobalCorrectionNetwork(config.embedding_size, config.num_heads, config.mini_batch_size)
             if config.correct != "bias":
@@ -248,7 +249,8 @@ class CoCorrRec(NeuralModel):
         attention, bias = self.gcn(*(summary.take_along_dim(place, 1) for summary in self.gcn.summaries(hidden)))
         token = torch.arange(length, device=device)
         fresh = (known > 0)[:, None, token // every, None].to(hidden.dtype)  # [B, 1, N, 1]
-        rows = [part[:, token // every, :, token % m].permute(1, 2, 0, 3) for part in (attention, bias)]
+        row = token // every * m + token % m
+        rows = [part.transpose(2, 3).flatten(1, 2).index_select(1, row).transpose(1, 2) for part in (attention, bias)]
         attention_weight, bias_weight = (weight * fresh for weight in self.weights())
         return Correction(rows[0], rows[1], attention_weight, bias_weight)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
 
@@ -72,10 +73,37 @@ class GlobalCorrectionNetwork(nn.Module):
         self.bias = Corrector(size, math.prod(self.bias_shape))
 
     def summaries(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        """Return what both correctors remember of every prefix."""
-        return self.attention.summaries(hidden), self.bias.summaries(hidden)
+        """Return what both correctors remember of every prefix.
+
+        Both recurrences run as one of twice the width, whose recurrent weights are block-diagonal: the time of a
+        small recurrence is that of its steps, not of its products.
+        """
+        first, second = dict(self.attention.gru.named_parameters()), dict(self.bias.gru.named_parameters())
+        weights = [
+            (_diagonal if name == "weight_hh_l0" else _stacked)(first[name], second[name])
+            for name in ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
+        ]
+        start = hidden.new_zeros(1, len(hidden), 2 * _SUMMARY)
+        states, _ = torch.gru(hidden, start, weights, True, 1, 0.0, self.training, False, True)
+        return states[..., :_SUMMARY], states[..., _SUMMARY:]
 
     def forward(self, attention_summary: Tensor, bias_summary: Tensor) -> tuple[Tensor, Tensor]:
         """Return the raw corrections of attention and bias."""
         attention = self.attention(attention_summary).unflatten(-1, self.attention_shape)
         return attention, self.bias(bias_summary).unflatten(-1, self.bias_shape)
+
+
+def _stacked(first: Tensor, second: Tensor) -> Tensor:
+    """Join weights of two recurrences gate by gate."""
+    return torch.cat([part for gate in zip(first.chunk(3), second.chunk(3), strict=True) for part in gate])
+
+
+def _diagonal(first: Tensor, second: Tensor) -> Tensor:
+    """Join recurrent weights gate by gate, so that neither recurrence reads the other's state."""
+    empty = torch.zeros_like(first.chunk(3)[0])
+    return torch.cat(
+        [
+            torch.cat([torch.cat([one, empty], 1), torch.cat([empty, two], 1)])
+            for one, two in zip(first.chunk(3), second.chunk(3), strict=True)
+        ]
+    )
