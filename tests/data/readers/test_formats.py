@@ -10,8 +10,11 @@ import polars as pl
 import pytest
 
 from palate.data.opening import open_dataset
+from palate.data.readers import contract
 from palate.data.readers.contract import reader_for, readers
-from palate.data.schema import Role
+from palate.data.readers.delimited import Delimited
+from palate.data.roles import RoleArguments
+from palate.data.schema import Role, Table
 from palate.errors import DataError, SchemaError, UnknownNameError
 
 
@@ -261,3 +264,29 @@ def test_formats_are_told_apart(tmp_path: Path) -> None:
     with pytest.raises(UnknownNameError, match='Did you mean "parquet"'):
         reader_for(tmp_path / "a.txt", "parket")
     assert all(each.summary and each.name for each in readers())
+
+
+def test_a_new_format_is_one_class(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a stranger writes to have his format sniffed, read, checked and set aside like the others."""
+    readers()
+    monkeypatch.setattr(contract, "_readers", dict(contract._readers))
+
+    @contract.reader
+    class CaretReader:
+        name = "caret"
+        summary = "cells between carets"
+        order = 5
+        takes: tuple[str, ...] = ()
+
+        def sniff(self, path: Path) -> bool:
+            return path.suffix == ".caret"
+
+        def read(self, path: Path, table: Table, options: contract.ReadOptions) -> contract.Layout:
+            source = Delimited(path, ("who", "what"), "^", options, header=False, quoting=False)
+            return contract.Layout({table: (source,)}, RoleArguments(user="who", item="what"), {"licence": "CC0"})
+
+    path = write(tmp_path, "log.caret", "ann^1\nbo\ncy^3\n")
+    data = open_dataset(path, reject_to=tmp_path / "bad.jsonl")
+    assert data.interactions.rows() == [("ann", 1), ("cy", 3)]
+    assert json.loads((tmp_path / "bad.jsonl").read_text())["raw"] == "bo"
+    assert data.facts["licence"] == "CC0"
