@@ -93,6 +93,7 @@ class Grammar:
         }
         self._texts: dict[Value, str] = {}
         self._mentions: dict[str, str] = {}
+        self._entities: dict[str, str] = {}
         self._patterns: dict[str, list[re.Pattern[str]]] = {}
         self._network = network
 
@@ -234,17 +235,12 @@ class Grammar:
         return self._patterns[attribute]
 
     def _entity(self, mention: str) -> str | None:
-        people = [(self.mention(f"person:{word}"), f"person:{word}") for word in self._people()]
-        for shown, entity in people:
-            if mention.lower() == shown.lower():
-                return entity
-        things = self._network.lexicons["word"]
-        for word in things:
-            for kind_word, kind in self._kinds.items():
-                entity = f"{kind}:{word} {kind_word}"
-                if mention.lower() == self.mention(entity).lower():
-                    return entity
-        return None
+        if not self._entities:
+            names = [f"person:{word}" for word in self._people()]
+            words = self._network.lexicons["word"]
+            names += [f"{kind}:{word} {type}" for word in words for type, kind in self._kinds.items()]
+            self._entities = {self.mention(name).lower(): name for name in names}
+        return self._entities.get(mention.lower())
 
     def _people(self) -> list[str]:
         network = self._network
