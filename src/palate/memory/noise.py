@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 from importlib import resources
-from math import prod
+from itertools import product
 from typing import Literal, get_args
 
 from palate.config import Config
@@ -28,15 +28,21 @@ NOISE_KINDS: tuple[NoiseKind, ...] = get_args(NoiseKind)
 
 
 @cache
-def _chatter(language: str) -> tuple[str, tuple[tuple[str, ...], ...]]:
+def _chatter(language: str) -> tuple[list[str], list[str]]:
+    """Return all beginnings and all endings; every pair of them is one text."""
     with resources.as_file(resources.files("palate.memory") / "shipped" / "chatter.toml") as path:
         content = read_toml(path)[language]
-    return content["text"], tuple(tuple(part) for part in content["parts"])
+    text, parts = content["text"], content["parts"]
+    cut = text.index(f"{{{len(parts) - 2}}}")
+    beginnings = [text[:cut].format(*words) for words in product(*parts[:-2])]
+    endings = [text[cut:].format(*[""] * (len(parts) - 2), *words) for words in product(*parts[-2:])]
+    return beginnings, endings
 
 
 def chatter_size(language: str = "english") -> int:
     """Return how many different chatter texts there are."""
-    return prod(len(part) for part in _chatter(language)[1])
+    beginnings, endings = _chatter(language)
+    return len(beginnings) * len(endings)
 
 
 def chatter(number: int, language: str = "english") -> str:
@@ -46,12 +52,9 @@ def chatter(number: int, language: str = "english") -> str:
         >>> chatter(0)
         'Honestly, the bus made me smile, and nobody noticed.'
     """
-    text, parts = _chatter(language)
-    words = []
-    for part in reversed(parts):
-        number, place = divmod(number, len(part))
-        words.append(part[place])
-    return text.format(*words[::-1])
+    beginnings, endings = _chatter(language)
+    first, last = divmod(number, len(endings))
+    return beginnings[first] + endings[last]
 
 
 class NoiseMix(Config):

@@ -58,9 +58,12 @@ class Life:
     ) -> None:
         self.profiles, self.index, self._readers = profiles, index, readers
         self.owners: dict[str, tuple[str, int]] = {}
+        self._entities: dict[str, list[str]] = {}
 
     def entities(self, kind: str) -> list[str]:
         """Return the entities of a kind, as ``kind:name``."""
+        if kind in self._entities:
+            return self._entities[kind]
         network, label = self.profiles.network, "relation" if kind == "person" else "name"
         found = []
         for owner, count in network.counts.items():
@@ -69,6 +72,7 @@ class Life:
                     entity = f"{kind}:{self._read(owner, place, label)}"
                     self.owners[entity] = (owner, place)
                     found.append(entity)
+        self._entities[kind] = found
         return found
 
     def value(self, entity: str, attribute: str) -> Value:

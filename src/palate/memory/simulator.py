@@ -93,9 +93,11 @@ class Simulator:
         draw = Random((self.config.seed << 40) + number).random
         combinations = [(t, s) for t in self.config.types for s in self.config.scenarios]
         type, scenario = combinations[number % len(combinations)]
+        life, stranger = self._lives(number, 0)
         for attempt in range(_ATTEMPTS):
-            # A life in which two places are equally far allows no question about distances: go on to another.
-            life, stranger = self._lives(number, attempt // 20)
+            if attempt and attempt % 20 == 0:
+                # A life in which two places are equally far allows no question about distances: go on to another.
+                life, stranger = self._lives(number, attempt // 20)
             made = self._attempt(str(number), life, stranger, type, scenario, draw)
             if made is not None:
                 return made
