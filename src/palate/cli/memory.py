@@ -16,7 +16,12 @@ if TYPE_CHECKING:
 
 __all__ = ["app", "audit", "report", "run", "simulate"]
 
-app = App(name="memory", help="Simulate a life, ask about it, measure what a memory recalls.", help_format="plaintext")
+app = App(
+    name="memory",
+    help="Simulate a life, ask about it, measure what a memory recalls.",
+    help_format="plaintext",
+    result_action="return_value",
+)
 
 
 @app.command

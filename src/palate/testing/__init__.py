@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from palate.testing.battery import Battery, BatteryReport, NotApplicable
 from palate.testing.calibrators import check_calibrator
+from palate.testing.memories import check_memory
 from palate.testing.next_item import check_next_item_model
 from palate.testing.rankers import check_ranker
 from palate.testing.readers import check_dataset_reader
@@ -19,6 +20,7 @@ __all__ = [
     "NotApplicable",
     "check_calibrator",
     "check_dataset_reader",
+    "check_memory",
     "check_next_item_model",
     "check_ranker",
     "check_recommender",
