@@ -121,10 +121,13 @@ def _counts(trajectory: Trajectory) -> tuple[list[Finding], int]:
     question = trajectory.question
     asked = _PLACE_COUNT.search(question.text)
     told = [message.text for message in trajectory.messages if message.id in question.evidence]
-    answer = re.match(r"(\d+)个", question.answer)
-    if asked is None or answer is None or "; " in question.answer:
+    answers = question.answer.split("; ")
+    # Of two questions in one, the second begins with "also".
+    second = asked is not None and len(answers) > 1 and "另外" in question.text[: asked.start()]
+    answer = re.match(r"(\d+)个", answers[1 if second else 0])
+    if asked is None or answer is None:
         return [], 0
-    count = sum(asked[1] in text for text in told)
+    count = sum("地点" in text and asked[1] in text for text in told)
     if count == int(answer[1]):
         return [], 1
     return [Finding(trajectory.id, "wrong count of places", f"{count} / {question.answer}")], 1
