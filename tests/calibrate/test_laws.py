@@ -124,7 +124,7 @@ def test_it_mends_scores_that_are_wrong(name, models):
         assert log_loss(predicted, labels) <= log_loss(scores, labels) + 0.01
     else:
         assert log_loss(predicted, labels) < log_loss(scores, labels) - 0.005
-        assert predicted.sum() == pytest.approx(labels.sum(), rel=0.06)
+        assert predicted.sum() == pytest.approx(labels.sum(), rel=0.12)
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -28,7 +28,7 @@ from palate.calibrate.derivative import Activation, Positive
 from palate.calibrate.embedding import ContextEmbedding
 from palate.calibrate.logits import EPSILON, logit
 from palate.calibrate.monotone import RULE, ContextUse, MonotoneBins
-from palate.calibrate.neural import NeuralCalibrator
+from palate.calibrate.neural import NeuralCalibrator, log_odds
 from palate.calibrate.observations import IntArray, Observations
 from palate.calibrate.regularisers import FieldBalance, order_violation
 from palate.calibrate.training import Batch, NeuralConfig
@@ -112,8 +112,7 @@ class MCNetModule(nn.Module):
 
     def position(self, scores: Tensor) -> Tensor:
         """Return where each score lies on the axis."""
-        clipped = scores.clamp(EPSILON, 1.0 - EPSILON)
-        return torch.log(clipped) - torch.log1p(-clipped) if self.axis == "logit" else clipped
+        return log_odds(scores) if self.axis == "logit" else scores.clamp(EPSILON, 1.0 - EPSILON)
 
     def link(self, values: Tensor) -> Tensor:
         """Return the probability of values of the monotone function."""

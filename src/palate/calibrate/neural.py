@@ -11,12 +11,13 @@ from torch import Tensor, nn
 
 from palate.calibrate.contract import FloatArray
 from palate.calibrate.learned import Arrays, LearnedCalibrator
+from palate.calibrate.logits import EPSILON
 from palate.calibrate.observations import IntArray, Observations
 from palate.calibrate.training import Batch, FitReport, NeuralConfig, train
 from palate.config import ModelConfig
 from palate.errors import NotFittedError, SavedFolderError
 
-__all__ = ["NeuralCalibrator"]
+__all__ = ["NeuralCalibrator", "log_loss", "log_odds"]
 
 
 class NeuralCalibrator(LearnedCalibrator):
@@ -121,6 +122,12 @@ class NeuralCalibrator(LearnedCalibrator):
     def context_counts(self) -> list[Tensor]:
         """Return the rows of each context value, one tensor per field."""
         return [torch.tensor(counts, dtype=torch.float32) for counts in self.context_vocabulary.counts]
+
+
+def log_odds(scores: Tensor) -> Tensor:
+    """Return ``log(s / (1 - s))`` of the clipped scores."""
+    clipped = scores.clamp(EPSILON, 1.0 - EPSILON)
+    return torch.log(clipped) - torch.log1p(-clipped)
 
 
 def log_loss(probabilities: Tensor, batch: Batch) -> Tensor:
