@@ -33,6 +33,31 @@ def test_a_missing_value_counts_as_unseen():
     assert vocabulary.encode(np.array([None, "b", float("nan")], dtype=object)).ravel().tolist() == [0, 2, 0]
 
 
+def test_whole_numbers_stay_numbers_whatever_holds_them():
+    vocabulary = ContextVocabulary.fit([3, 5, 7])
+    for column in (
+        np.array([3.0, np.nan, 7.0]),
+        np.array([3, None, 7], dtype=object),
+        np.array([3, float("nan"), 7.0], dtype=object),
+    ):
+        assert vocabulary.encode(column).ravel().tolist() == [1, 0, 3]
+    assert ContextVocabulary.fit(np.array([True, False])).encode([1, 0]).ravel().tolist() == [2, 1]
+
+
+def test_columns_of_mixed_kinds_in_one_table():
+    table = np.array([["a", 1], ["b", 2], [None, 1]], dtype=object)
+    vocabulary = ContextVocabulary.fit(table)
+    assert vocabulary.encode(table).tolist() == [[1, 1], [2, 2], [0, 1]]
+    assert vocabulary.fields[1].dtype == np.int64
+
+
+def test_a_missing_value_is_not_the_value_zero_or_the_empty_text():
+    numbers = ContextVocabulary.fit(np.array([0, 1]))
+    assert numbers.encode(np.array([0, None], dtype=object)).ravel().tolist() == [1, 0]
+    texts = ContextVocabulary.fit(["", "a"])
+    assert texts.encode(np.array(["", None], dtype=object)).ravel().tolist() == [1, 0]
+
+
 def test_the_document_brings_back_the_same_ids():
     for context in ([4, 2, 4], ["x", "y", "x"]):
         vocabulary = ContextVocabulary.fit(context)
@@ -55,6 +80,8 @@ def test_tokens_of_another_length_are_no_match():
         ([["a", "b"]], "has 2 fields"),
         ([1, 2], "holds integers; the calibrator was fitted with strings"),
         ([0.5], "categories are integers or strings"),
+        (np.array([0.5], dtype=object), "categories are integers or strings"),
+        ([np.inf], "categories are integers or strings"),
         (np.zeros((1, 1, 1)), "shape"),
     ],
 )

@@ -15,6 +15,7 @@ from palate.errors import DataError, SavedFolderError
 __all__ = ["ContextVocabulary"]
 
 Tokens = np.ndarray[Any, Any]
+Missing = np.ndarray[Any, np.dtype[np.bool_]]
 
 
 @dataclass(frozen=True)
@@ -44,10 +45,9 @@ class ContextVocabulary:
             weight: Weight of each row in ``counts`` (1 when absent).
         """
         fields, counts = [], []
-        for column in _columns(context):
-            known = ~_missing(column)
-            tokens, place, rows = np.unique(column[known], return_inverse=True, return_counts=True)
-            weights = None if weight is None else np.asarray(weight, dtype=np.float64)[known]
+        for column, missing in _columns(context):
+            tokens, place, rows = np.unique(column[~missing], return_inverse=True, return_counts=True)
+            weights = None if weight is None else np.asarray(weight, dtype=np.float64)[~missing]
             mass = np.bincount(place, weights=weights, minlength=len(tokens)).astype(np.float64)
             fields.append(tokens[rows >= min_count])
             counts.append(mass[rows >= min_count])
@@ -74,12 +74,12 @@ class ContextVocabulary:
                 f"context has {len(columns)} fields; the calibrator was fitted with {len(self.fields)}.",
                 remedy="Pass the same fields, in the same order, as to fit().",
             )
-        rows = len(columns[0]) if columns else int(num_rows or 0)
+        rows = len(columns[0][0]) if columns else int(num_rows or 0)
         if num_rows is not None and rows != num_rows:
             raise DataError(f"context has {rows:,} rows, scores has {num_rows:,}; they must be the same rows.")
         ids = np.zeros((rows, len(columns)), dtype=np.int64)
-        for place, (column, tokens) in enumerate(zip(columns, self.fields, strict=True)):
-            ids[:, place] = _look_up(column, tokens, place)
+        for place, ((column, missing), tokens) in enumerate(zip(columns, self.fields, strict=True)):
+            ids[:, place] = _look_up(column, missing, tokens, place)
         return ids
 
     def to_document(self) -> dict[str, Any]:
@@ -107,7 +107,7 @@ class ContextVocabulary:
         return cls(fields, counts)
 
 
-def _columns(context: ArrayLike | None) -> list[Tokens]:
+def _columns(context: ArrayLike | None) -> list[tuple[Tokens, Missing]]:
     if context is None:
         return []
     table = np.asarray(context)
@@ -117,27 +117,31 @@ def _columns(context: ArrayLike | None) -> list[Tokens]:
     return [_normal(column, place) for place, column in enumerate(columns)]
 
 
-def _normal(column: Tokens, place: int) -> Tokens:
-    """Bring a column to int64, to text, or to text with None where the value is missing."""
-    if column.dtype.kind in "iub":
-        return column.astype(np.int64)
-    if column.dtype.kind in "US":
-        return column.astype(np.str_)
+def _normal(column: Tokens, place: int) -> tuple[Tokens, Missing]:
+    """Return a column as int64 or text, and which of its values are missing (None or NaN)."""
+    missing = np.zeros(len(column), dtype=bool)
     if column.dtype.kind == "O":
-        present = [value for value in column if value is not None and value == value]
-        if all(isinstance(value, int | np.integer) for value in present) and len(present) == len(column):
-            return column.astype(np.int64)
-        return np.array([None if value is None or value != value else str(value) for value in column], dtype=object)
+        missing = np.asarray((column == None) | (column != column), dtype=bool)  # noqa: E711 - elementwise
+        types = set(map(type, column[~missing]))
+        if types and all(issubclass(kind, str | np.str_) for kind in types):
+            return np.where(missing, "", column).astype(np.str_), missing
+        numbers = all(issubclass(kind, int | float | np.integer | np.floating | np.bool_) for kind in types)
+        if not numbers:
+            return np.where(missing, "", column.astype(np.str_)), missing
+        column = np.where(missing, np.nan, column).astype(np.float64) if missing.any() else np.array(column.tolist())
+    if column.dtype.kind in "iub":
+        return column.astype(np.int64), missing
+    if column.dtype.kind in "US":
+        return column.astype(np.str_), missing
+    if column.dtype.kind == "f":
+        missing = np.isnan(column)
+        whole = np.where(missing, 0.0, column)
+        if np.isfinite(whole).all() and (whole == np.round(whole)).all():
+            return whole.astype(np.int64), missing
     raise DataError(
-        f"context field {place} holds {column.dtype}; categories are integers or strings.",
-        remedy="Cut a number into ranges first, or cast whole numbers to integers.",
+        f"context field {place} holds {column.dtype} that are no whole numbers; categories are integers or strings.",
+        remedy="Cut a number into ranges first.",
     )
-
-
-def _missing(column: Tokens) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    if column.dtype.kind != "O":
-        return np.zeros(len(column), dtype=bool)
-    return np.array([value is None for value in column], dtype=bool)
 
 
 def _tokens(values: Sequence[Any]) -> Tokens:
@@ -146,10 +150,9 @@ def _tokens(values: Sequence[Any]) -> Tokens:
     return np.asarray([str(value) for value in values], dtype=np.str_)
 
 
-def _look_up(column: Tokens, tokens: Tokens, place: int) -> IntArray:
-    ids = np.zeros(len(column), dtype=np.int64)
-    if not len(tokens):
-        return ids
+def _look_up(column: Tokens, missing: Missing, tokens: Tokens, place: int) -> IntArray:
+    if not len(tokens) or missing.all():
+        return np.zeros(len(column), dtype=np.int64)
     if (column.dtype.kind == "i") != (tokens.dtype.kind == "i"):
         kinds = {True: "integers", False: "strings"}
         raise DataError(
@@ -157,8 +160,5 @@ def _look_up(column: Tokens, tokens: Tokens, place: int) -> IntArray:
             f"the calibrator was fitted with {kinds[tokens.dtype.kind == 'i']}.",
             remedy="Pass the tokens as they were passed to fit().",
         )
-    known = ~_missing(column)
-    asked = column[known].astype(tokens.dtype if tokens.dtype.kind == "i" else np.str_)
-    found = np.minimum(np.searchsorted(tokens, asked), len(tokens) - 1)
-    ids[known] = np.where(tokens[found] == asked, found + 1, 0)
-    return ids
+    found = np.minimum(np.searchsorted(tokens, column), len(tokens) - 1)
+    return np.where((tokens[found] == column) & ~missing, found + 1, 0).astype(np.int64)
