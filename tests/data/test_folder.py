@@ -10,7 +10,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from palate.data.dataset import Dataset
@@ -34,6 +34,7 @@ def test_no_damage_breaks_the_opening(part: str, saved: Path) -> None:
 
     @settings(max_examples=50, deadline=None, database=None)
     @given(st.integers(0, len(whole)), st.binary(max_size=6), st.booleans())
+    @example(610 % len(whole), b"\x80", False)  # a name in the footer that is no text
     def check(place: int, piece: bytes, cut: bool) -> None:
         with tempfile.TemporaryDirectory() as other:
             folder = Path(shutil.copytree(saved, Path(other) / "data"))

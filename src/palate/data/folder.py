@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
-import pyarrow as pa
 import pyarrow.parquet as pq
 
+from palate.data.readers.parquet import DAMAGE
 from palate.data.schema import Column, LabelRule, Schema, Table
 from palate.data.tables import collect
 from palate.errors import ConfigError, DataError, SavedFolderError
@@ -126,7 +126,7 @@ def _table(path: Path, table: Table, schema: Schema, rows: Any) -> pl.LazyFrame:
         frame.collect_schema()
     except FileNotFoundError:
         raise SavedFolderError(f'{path} has lost its part "{file.name}".', remedy="Copy it again, whole.") from None
-    except (OSError, pa.ArrowException, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+    except DAMAGE as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise SavedFolderError(f"{file} cannot be read: {reason}.", remedy="Copy the folder again, whole.") from None
     missing = [column.name for column in schema.columns(table) if column.name not in names]

@@ -18,10 +18,11 @@ from palate.data.readers.contract import Batch, Kind, Layout, ReadOptions, reade
 from palate.data.schema import Table
 from palate.errors import DataError, Problem, SchemaError
 
-__all__ = ["ParquetReader"]
+__all__ = ["DAMAGE", "ParquetReader"]
 
 _ROWS = 1 << 17
-_DAMAGE = (
+# What reading a damaged Parquet file may raise.
+DAMAGE = (
     OSError,
     pa.ArrowException,
     pl.exceptions.PolarsError,
@@ -48,7 +49,7 @@ class _ParquetFile:
                     places = np.arange(start, start + frame.height, dtype=np.int64)
                     yield Batch(frame, places, partial(_as_json, frame))
                     start += frame.height
-        except _DAMAGE as error:
+        except DAMAGE as error:
             raise _unreadable(self.file, error) from None
 
     def _typed(self, frame: pl.DataFrame, types: dict[str, pl.DataType]) -> pl.DataFrame:
@@ -92,7 +93,7 @@ class ParquetReader:
             names = tuple(pq.read_schema(path).names)
         except FileNotFoundError:
             raise DataError(f"{path} does not exist.", remedy="Check the path.") from None
-        except _DAMAGE as error:
+        except DAMAGE as error:
             raise _unreadable(path, error) from None
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
