@@ -43,7 +43,8 @@ def options():
 
     def collect(words, function):
         parameters = inspect.signature(function).parameters.values()
-        names = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.name != "log"]
+        optional = [p for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is not p.empty]
+        names = [p.name for p in optional if p.name != "log"]
         names += list(LogOptions.__dataclass_fields__) if "log" in inspect.signature(function).parameters else []
         found.extend((words, name.replace("_", "-")) for name in names)
 
@@ -60,14 +61,16 @@ def options():
 
 
 def required(words):
-    """Return values for the positional arguments of a command, so that only the option is wrong."""
+    """Return values for what a command cannot do without, so that only the option is wrong."""
     name = words[0]
     module, attribute = _COMMANDS[name][0].split(":")
     target = getattr(importlib.import_module(module), attribute)
     function = target[words[1]].default_command if isinstance(target, App) else target
-    parameters = inspect.signature(function).parameters.values()
-    positional = [p for p in parameters if p.kind is not p.KEYWORD_ONLY and p.default is p.empty]
-    return ["x"] * len(positional)
+    parameters = [p for p in inspect.signature(function).parameters.values() if p.default is p.empty]
+    values: list[str] = []
+    for p in parameters:
+        values += [f"--{p.name.replace('_', '-')}", "x"] if p.kind is p.KEYWORD_ONLY else ["x"]
+    return values
 
 
 @pytest.mark.parametrize(("words", "option", "wrong"), some_typos(options(), 80, seed=0))
