@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Literal
 
@@ -54,8 +55,8 @@ class PositiveDerivative(nn.Module):
         self.register_buffer("centre", torch.empty(()))
         self.register_buffer("scale", torch.empty(()))
 
-    def reset(self, centre: float, scale: float, generator: torch.Generator) -> None:
-        """Draw the hidden weights; a zero last layer makes f1 = 1 everywhere, the identity map."""
+    def reset(self, centre: float, scale: float, generator: torch.Generator, start: float = 1.0) -> None:
+        """Draw the hidden weights; a zero last layer makes f1 = ``start`` everywhere, a straight line."""
         with torch.no_grad():
             self.get_buffer("centre").fill_(centre)
             self.get_buffer("scale").fill_(scale)
@@ -66,7 +67,7 @@ class PositiveDerivative(nn.Module):
                 assert isinstance(layer, StackedLinear)
                 layer.reset(generator, gain=1.5)
             self.output.weight.zero_()
-            self.output.bias.fill_(0.0 if self.positive == "elu" else 0.5413248546129181)  # softplus(0.5413) = 1
+            self.output.bias.fill_(self._before(start))
 
     def forward(self, points: Tensor, bins: Tensor, context: Tensor) -> Tensor:
         """Return the slope at every point."""
@@ -79,6 +80,12 @@ class PositiveDerivative(nn.Module):
         if self.positive == "softplus":
             return functional.softplus(out) + self.floor
         return functional.elu(out) + 1.0 + self.floor
+
+    def _before(self, slope: float) -> float:
+        """Return what the last activation turns into ``slope``."""
+        if self.positive == "softplus":
+            return math.log(math.expm1(slope))
+        return slope - 1.0 if slope >= 1.0 else math.log(slope)
 
 
 class Offset(nn.Module):

@@ -4,7 +4,7 @@ Choices made here (the paper's hyper-parameters are not public; see the document
 
 - the axis is the log-odds, so that rates near 1e-3 keep their resolution; the probability axis is an option;
 - bins hold equal shares of the rows; by default as many as leave 100 rows of the rarer class in each, up to 20;
-- fitting starts at the binning solution (slope 1, the observed rate of each bin), not at random offsets;
+- fitting starts at the binning solution (Platt's slope, the observed rate of each bin), not at random offsets;
 - the order term is averaged over the sampled contexts and its weight is small: at 1 it wrecks the fit.
 """
 
@@ -26,6 +26,7 @@ from palate.calibrate.bins import bin_of, equal_mass_edges, weighted_quantile
 from palate.calibrate.contract import FloatArray
 from palate.calibrate.derivative import Activation, Positive
 from palate.calibrate.embedding import ContextEmbedding
+from palate.calibrate.logistic import fit_increasing_logistic
 from palate.calibrate.logits import EPSILON, logit
 from palate.calibrate.monotone import RULE, ContextUse, MonotoneBins
 from palate.calibrate.neural import NeuralCalibrator, log_odds
@@ -42,6 +43,7 @@ log = logging.getLogger(__name__)
 Axis = Literal["logit", "prob"]
 _ROWS_PER_BIN = 100
 _PANELS = 64  # at least so many across all bins, so that a single wide bin resolves its curve
+_CONTEXTS = 64  # rows whose contexts tell how well an epoch keeps the order
 _NARROWEST = 1e-3  # the outermost bins are at least this wide
 PROB_EPSILON = 1e-6  # outputs of the probability axis are held inside [this, 1 - this]
 
@@ -152,6 +154,7 @@ class MCNet(NeuralCalibrator):
         super().__init__(config)
         self._balance: FieldBalance | None = None
         self._edges: FloatArray = np.zeros(0)
+        self._contexts = torch.zeros((0, 0), dtype=torch.int64)
 
     def fit(
         self,
@@ -208,7 +211,7 @@ class MCNet(NeuralCalibrator):
         return MCNetModule(monotone, config.axis)
 
     def reset(self, module: MCNetModule, rows: Observations, generator: torch.Generator) -> None:
-        """Start at the binning solution: slope 1, and in each bin the offset that gives its observed rate."""
+        """Start at the binning solution: the slope of all rows, and in each bin the offset of its observed rate."""
         monotone = module.monotone
         position, edges = self._on_axis(rows.scores), self._edges
         lowest = min([weighted_quantile(position, rows.weight, 0.001), *(edges[:1] - _NARROWEST)])
@@ -219,9 +222,11 @@ class MCNet(NeuralCalibrator):
         scale = float(np.sqrt(np.average((position - centre) ** 2, weights=rows.weight))) or 1.0
         monotone.get_buffer("limits").copy_(torch.tensor([lowest, *edges, highest]))
         monotone.embedding.reset(self.context_counts(), generator)
-        monotone.slope.reset(centre, scale, generator)
-        offsets = self._binning_offsets(rows, bin_of(position, edges), position, np.append(lowest, edges))
+        slope = self._common_slope(rows, position - centre)
+        monotone.slope.reset(centre, scale, generator, start=slope)
+        offsets = self._offsets(rows, bin_of(position, edges), slope * position, slope * np.append(lowest, edges))
         monotone.offset.reset(torch.tensor(offsets, dtype=torch.float32), generator)
+        self._contexts = torch.tensor(rows.context[:_CONTEXTS])
         config = self.config
         self._balance = None
         if config.balance_weight and module.monotone.embedding.width:
@@ -243,7 +248,7 @@ class MCNet(NeuralCalibrator):
             each = functional.binary_cross_entropy(probabilities, batch.labels, reduction="none")
         terms = {"bce": (batch.weight * each).sum() / batch.weight.sum()}
         total = terms["bce"]
-        if config.order_weight and not config.strict and monotone.bins > 1:
+        if self._ordered(module):
             below, above = monotone.edge_values(batch.context[: config.order_contexts])
             terms["order"] = order_violation(module.link(below), module.link(above))
             total = total + config.order_weight * terms["order"]
@@ -254,6 +259,18 @@ class MCNet(NeuralCalibrator):
             total = total + config.balance_weight * terms["balance"]
         return {"total": total, **terms}
 
+    @torch.no_grad()
+    def penalty(self, module: MCNetModule) -> float:
+        """Return ``alpha * L_order``: of two epochs as good as each other, the one that keeps the order is kept."""
+        if not self._ordered(module):
+            return 0.0
+        below, above = module.monotone.edge_values(self._contexts)
+        return self.config.order_weight * float(order_violation(module.link(below), module.link(above)))
+
+    def _ordered(self, module: MCNetModule) -> bool:
+        """Return whether the order term has something to do."""
+        return bool(self.config.order_weight) and not self.config.strict and module.monotone.bins > 1
+
     def _cut(self, rows: Observations, bins: int) -> FloatArray:
         """Return the inner edges on the axis; those that float32 cannot tell apart become one."""
         edges = self._on_axis(equal_mass_edges(rows.scores, rows.weight, bins))
@@ -262,10 +279,21 @@ class MCNet(NeuralCalibrator):
     def _on_axis(self, scores: FloatArray) -> FloatArray:
         return np.asarray(logit(scores) if self.config.axis == "logit" else scores)
 
-    def _binning_offsets(
-        self, rows: Observations, bins: IntArray, position: FloatArray, lower: FloatArray
-    ) -> FloatArray:
-        """Return ``link^-1(rate of bin k) - (mean position in bin k - a_k)``, held within 10 of zero."""
+    def _common_slope(self, rows: Observations, position: FloatArray) -> float:
+        """Return the slope of the straight line through all rows: Platt's, or of least squares in probability."""
+        if self.config.axis == "logit":
+            slopes, _ = fit_increasing_logistic(position[:, None], rows.labels, rows.weight, start=np.ones(1))
+            found = float(slopes[0])
+        else:
+            square = float(rows.weight @ position**2)
+            found = float(rows.weight @ (position * rows.labels)) / square if square > 0 else 1.0
+        return min(max(found, 0.05), 10.0)
+
+    def _offsets(self, rows: Observations, bins: IntArray, position: FloatArray, lower: FloatArray) -> FloatArray:
+        """Return ``link^-1(rate of bin k) - (mean position in bin k - a_k)``, held within 10 of zero.
+
+        Position and lower limits come multiplied by the common slope.
+        """
         count = len(lower)
         mass = np.bincount(bins, weights=rows.weight, minlength=count)
         base = float(np.average(rows.labels, weights=rows.weight))

@@ -54,6 +54,10 @@ class NeuralCalibrator(LearnedCalibrator):
         """Return the terms of the loss; ``total`` is what is minimised."""
         return {"total": log_loss(module(batch.scores, batch.context), batch)}
 
+    def penalty(self, module: Any) -> float:
+        """Return what is added to the held-out log loss when epochs are compared."""
+        return 0.0
+
     @property
     def module(self) -> nn.Module:
         """The fitted network, float64, in evaluation mode.
@@ -74,7 +78,8 @@ class NeuralCalibrator(LearnedCalibrator):
             module = self.build(self._shape)
         module = module.to_empty(device="cpu").float()
         self.reset(module, rows, torch.Generator().manual_seed(self.config.seed))
-        self.report = train(module, rows, lambda batch: self.losses(module, batch), self.config, self.config.seed + 1)
+        seed = self.config.seed + 1
+        self.report = train(module, rows, lambda batch: self.losses(module, batch), self.config, seed, self.penalty)
         arrays = {name: value.detach().numpy().copy() for name, value in module.state_dict().items()}
         self._module = module.double().eval().requires_grad_(False)
         return arrays

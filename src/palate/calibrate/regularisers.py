@@ -35,7 +35,7 @@ class FieldBalance:
     over the values with at least ``min_rows`` rows, each weighted by its rows. ``D_z`` is the number of rows
     (``absolute``) or of positives plus one (``relative``). Numerator and denominator are moving averages over the
     batches, so that the term follows the model's error and not the label noise of one batch; the gradient flows
-    through the current batch only.
+    through the current batch only, so a batch counts for about a share ``1 - decay`` of it.
 
     Args:
         values: Number of ids of the field, the 0 included.

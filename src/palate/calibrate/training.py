@@ -93,7 +93,14 @@ class FitReport:
 Loss = Callable[[Batch], Mapping[str, Tensor]]
 
 
-def train(module: nn.Module, rows: Observations, loss: Loss, config: NeuralConfig, seed: int) -> FitReport:
+def train(
+    module: nn.Module,
+    rows: Observations,
+    loss: Loss,
+    config: NeuralConfig,
+    seed: int,
+    penalty: Callable[[nn.Module], float] | None = None,
+) -> FitReport:
     """Fit ``module`` in place and return the report.
 
     Args:
@@ -102,6 +109,7 @@ def train(module: nn.Module, rows: Observations, loss: Loss, config: NeuralConfi
         loss: Terms of the loss by name; ``total`` is minimised, all are reported.
         config: The settings.
         seed: Seed of split and order.
+        penalty: Added to the held-out log loss when epochs are compared.
 
     Raises:
         NonFiniteError: If the loss is not finite; names epoch and step.
@@ -117,7 +125,9 @@ def train(module: nn.Module, rows: Observations, loss: Loss, config: NeuralConfi
     optimizer = torch.optim.Adam(module.parameters(), lr=config.learning_rate)
     report = FitReport(validation_rows=held)
     average = copy.deepcopy(module)
-    kept, best = copy.deepcopy(module.state_dict()), _log_loss(average, validation) if held else math.inf
+    kept = copy.deepcopy(module.state_dict())
+    extra = penalty or (lambda _: 0.0)
+    best = _log_loss(average, validation) + extra(average) if held else math.inf
     for epoch in range(config.epochs):
         sums: dict[str, float] = {}
         order = torch.randperm(len(data), generator=generator)
@@ -139,8 +149,9 @@ def train(module: nn.Module, rows: Observations, loss: Loss, config: NeuralConfi
                 sums[name] = sums.get(name, 0.0) + float(term.detach()) / steps
         if held:
             sums["validation"] = _log_loss(average, validation)
-        if not held or sums["validation"] < best:
-            best, kept, report.best_epoch = sums.get("validation", best), copy.deepcopy(average.state_dict()), epoch + 1
+        reached = sums["validation"] + extra(average) if held else -math.inf
+        if reached < best:
+            best, kept, report.best_epoch = reached if held else best, copy.deepcopy(average.state_dict()), epoch + 1
         report.epochs.append(sums)
         log.debug("%s epoch %d: %s", type(module).__name__, epoch + 1, sums)
     module.load_state_dict(kept)
