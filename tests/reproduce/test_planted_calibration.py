@@ -64,3 +64,25 @@ def test_settings_that_cannot_work_are_refused():
         PlantedConfig(values=0)
     with pytest.raises(ConfigError):
         PlantedConfig(concentraton=0.2)
+
+
+def test_further_fields_multiply_slopes_add_offsets_and_pairs_interact():
+    world = PlantedWorld(PlantedConfig(values=3, more_fields=(2, 2), pair_spread=0.5, seed=1))
+    rows = world.draw(4000, 2)
+    assert rows.context.shape == (4000, 3)
+    assert expit(world.true_logits(logit(rows.scores), rows.context)) == pytest.approx(rows.truth)
+    world.kinds, world.slopes, world.offsets = np.zeros(3, dtype=int), np.array([1.0, 1.5, 2.0]), np.array([0.1, 0, 0])
+    shares = np.array([0.5, 0.5])
+    world.more = [(shares, np.array([1.0, 2.0]), np.array([0.0, 0.3])), (shares, np.ones(2), np.array([0.0, -0.2]))]
+    world.pairs = np.zeros((3, 2))
+    world.pairs[2, 1] = 0.7
+    context = np.array([[0, 0, 0], [2, 1, 1], [1, 0, 1]])
+    # 1 * -1 + 0.1;  2 * 2 * -1 + 0.3 - 0.2 + 0.7;  1.5 * -1 - 0.2
+    assert world.true_logits(np.full(3, -1.0), context) == pytest.approx([-0.9, -3.2, -1.7])
+
+
+def test_further_fields_leave_the_first_one_as_it_was():
+    one, three = PlantedWorld(PlantedConfig(seed=5)), PlantedWorld(PlantedConfig(seed=5, more_fields=(4, 2)))
+    assert (one.slopes == three.slopes).all()
+    assert (one.draw(100, 1).scores == three.draw(100, 1).scores).all()
+    assert (one.draw(100, 1).context == three.draw(100, 1).context[:, 0]).all()

@@ -2,40 +2,42 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from palate.evaluate import paired_t
+from palate.reproduce.claim_forms import Table, above, claim, mean, means, per_seed
+from palate.reproduce.mcnet_plan import FREE, REAL
+from palate.reproduce.mcnet_real_claims import real_claims
 
 __all__ = ["claims_of"]
 
-CONTEXT_FREE = ("none", "histogram", "isotonic", "platt", "temperature", "beta", "gauss", "gamma", "sir")
-Table = Mapping[str, Mapping[str, Any]]
 
-
-def claims_of(table: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def claims_of(table: Sequence[Mapping[str, Any]], compared: Sequence[Mapping[str, Any]] = ()) -> list[dict[str, Any]]:
     """Return the claims with their values; a claim that does not hold says why.
 
     Args:
         table: Rows by name with ``mean`` and ``per_seed`` of each metric.
+        compared: Log loss of the methods above that of MCNet on the real tables, with intervals over users.
     """
     rows: Table = {line["row"]: line for line in table}
-    return [*_expressive(rows), *_context(rows), *_order(rows), *_balance(rows), *_beyond(rows)]
+    planted = [*_expressive(rows), *_context(rows), *_order(rows), *_balance(rows), *_beyond(rows)]
+    return [*planted, *(claim for name in REAL for claim in real_claims(name, rows, compared))]
 
 
 def _expressive(rows: Table) -> list[dict[str, Any]]:
-    ours, platt = _mean(rows, "MCNet-None", "ECE"), _mean(rows, "platt", "ECE")
-    better = min(("isotonic", "sir"), key=lambda name: _mean(rows, name, "ECE"))
-    near = ours / _mean(rows, better, "ECE")
+    ours, platt = mean(rows, "MCNet-None", "ECE"), mean(rows, "platt", "ECE")
+    better = min(("isotonic", "sir"), key=lambda name: mean(rows, name, "ECE"))
+    near = ours / mean(rows, better, "ECE")
     gap = max(
         abs(a - b)
-        for a, b in zip(_seeds(rows, "MCNet-None", "AUC"), _seeds(rows, "MCNet-None", "base AUC"), strict=True)
+        for a, b in zip(per_seed(rows, "MCNet-None", "AUC"), per_seed(rows, "MCNet-None", "base AUC"), strict=True)
     )
-    strict = rows["MCNet-None, strict"]
-    broken = max(*strict["new ties"]["per_seed"], *strict["order changes"]["per_seed"])
+    strict = [name for name in rows if "strict" in name]
+    broken = max(
+        value for name in strict for part in ("new ties", "order changes") for value in per_seed(rows, name, part)
+    )
     return [
-        _claim(
+        claim(
             "expressive-over-platt",
             "ECE of MCNet without context over that of Platt scaling, 100,000 rows.",
             ours / platt,
@@ -43,15 +45,15 @@ def _expressive(rows: Table) -> list[dict[str, Any]]:
             ours / platt <= 0.6,
             f"ECE {ours:.4f} against {platt:.4f}; how far Platt is off depends on how curved the mixture of maps is.",
         ),
-        _claim(
+        claim(
             "expressive-as-isotonic",
             f"ECE of MCNet without context over the better of isotonic and SIR ({better}).",
             near,
             "<= 1.1",
             near <= 1.1,
-            f"ECE {ours:.4f} against {_mean(rows, better, 'ECE'):.4f}.",
+            f"ECE {ours:.4f} against {mean(rows, better, 'ECE'):.4f}.",
         ),
-        _claim(
+        claim(
             "auc-of-the-base",
             "Largest difference of the AUC of MCNet without context to that of the base scores.",
             gap,
@@ -59,9 +61,9 @@ def _expressive(rows: Table) -> list[dict[str, Any]]:
             gap <= 5e-4,
             "The soft order term leaves drops at the edges of bins.",
         ),
-        _claim(
+        claim(
             "strictly-monotone",
-            "Share of neighbouring scores that strict MCNet ties or swaps.",
+            "Largest share of neighbouring scores of one context that strict MCNet ties or swaps, over all tables.",
             broken,
             "0",
             broken == 0,
@@ -71,27 +73,27 @@ def _expressive(rows: Table) -> list[dict[str, Any]]:
 
 
 def _context(rows: Table) -> list[dict[str, Any]]:
-    free = [name for name in CONTEXT_FREE if name in rows]
-    best = min(free, key=lambda name: _mean(rows, name, "F-RCE"))
-    ratio = _mean(rows, "MCNet-Field", "F-RCE") / _mean(rows, best, "F-RCE")
-    sharpest = min(free, key=lambda name: _mean(rows, name, "log loss"))
+    free = [name for name in FREE if name in rows]
+    best = min(free, key=lambda name: mean(rows, name, "F-RCE"))
+    ratio = mean(rows, "MCNet-Field", "F-RCE") / mean(rows, best, "F-RCE")
+    sharpest = min(free, key=lambda name: mean(rows, name, "log loss"))
     return [
-        _claim(
+        claim(
             "context-lowers-field-error",
             f"F-RCE of MCNet-Field over the best method without context ({best}).",
             ratio,
             "<= 0.25",
             ratio <= 0.25,
-            f"F-RCE {_mean(rows, 'MCNet-Field', 'F-RCE'):.3f} against {_mean(rows, best, 'F-RCE'):.3f}.",
+            f"F-RCE {mean(rows, 'MCNet-Field', 'F-RCE'):.3f} against {mean(rows, best, 'F-RCE'):.3f}.",
         ),
-        _above(
+        above(
             "context-lowers-log-loss",
             f"Log loss of the best method without context ({sharpest}) minus that of MCNet-Field.",
             rows,
             (sharpest, "MCNet-Field"),
             "log loss",
         ),
-        _above(
+        above(
             "context-bends-the-map",
             "KL to the truth with the context in the offset only, minus that with the context in both parts.",
             rows,
@@ -106,22 +108,23 @@ def _order(rows: Table) -> list[dict[str, Any]]:
     for prefix, label in (("", "100,000"), ("40k: ", "40,000")):
         soft = f"{prefix}MCNet-Field" if not prefix else f"{prefix}MCNet-Field, alpha 0.01"
         plain = f"{prefix}MCNet-Field, alpha 0"
-        before = _mean(rows, plain, "edge violation")
-        fall = 1.0 - _mean(rows, soft, "edge violation") / before if before > 0 else 0.0
+        after, before = means(rows, (soft, plain), "edge violation")
+        fall = 1.0 - after / before if before > 0 else 0.0
         size = label.replace(",", "")
         claims.append(
-            _claim(
+            claim(
                 f"order-term-lowers-violation-{size}",
                 f"Share of the edge violation that the order term (alpha 0.01) removes, {label} rows.",
                 fall,
                 "> 0.3",
                 fall > 0.3,
-                f"Violation {_mean(rows, soft, 'edge violation'):.4f} against {before:.4f}.",
+                f"Violation {after:.4f} against {before:.4f}.",
             )
         )
-        cost = _mean(rows, soft, "log loss") - _mean(rows, plain, "log loss")
+        with_term, without_term = means(rows, (soft, plain), "log loss")
+        cost = with_term - without_term
         claims.append(
-            _claim(
+            claim(
                 f"order-term-costs-no-log-loss-{size}",
                 f"Log loss with the order term minus without, {label} rows.",
                 cost,
@@ -130,9 +133,10 @@ def _order(rows: Table) -> list[dict[str, Any]]:
                 "The term pulls neighbouring bins together where the truth keeps them apart.",
             )
         )
-    cost = _mean(rows, "MCNet-Field, alpha 1", "log loss") - _mean(rows, "MCNet-Field", "log loss")
+    heavy, light = means(rows, ("MCNet-Field, alpha 1", "MCNet-Field"), "log loss")
+    cost = heavy - light
     claims.append(
-        _claim(
+        claim(
             "a-large-order-weight-hurts",
             "Log loss with alpha 1 minus alpha 0.01, 100,000 rows.",
             cost,
@@ -146,9 +150,9 @@ def _order(rows: Table) -> list[dict[str, Any]]:
 
 def _balance(rows: Table) -> list[dict[str, Any]]:
     balanced, plain = "MCNet-Field, beta 0.3", "MCNet-Field"
-    cost = abs(_mean(rows, balanced, "log loss") - _mean(rows, plain, "log loss"))
-    strong = _mean(rows, plain, "spread") - _mean(rows, "MCNet-Field, beta 1", "spread")
-    fall = _above(
+    cost = abs(mean(rows, balanced, "log loss") - mean(rows, plain, "log loss"))
+    strong = mean(rows, plain, "spread") - mean(rows, "MCNet-Field, beta 1", "spread")
+    fall = above(
         "balance-term-lowers-spread",
         "Spread of the calibration error over field values without the balance term minus with it (beta 0.3).",
         rows,
@@ -162,7 +166,7 @@ def _balance(rows: Table) -> list[dict[str, Any]]:
         )
     return [
         fall,
-        _claim(
+        claim(
             "balance-term-keeps-log-loss",
             "Difference of log loss with and without the balance term (beta 0.3).",
             cost,
@@ -174,67 +178,61 @@ def _balance(rows: Table) -> list[dict[str, Any]]:
 
 
 def _beyond(rows: Table) -> list[dict[str, Any]]:
-    return [
-        _above(
-            "network-over-platt-per-field",
-            "KL to the truth of shrunk Platt per field minus that of MCNet-Field, 100,000 rows.",
-            rows,
-            ("platt-per-field", "MCNet-Field"),
-            "KL to truth",
-        ),
-        _above(
-            "network-over-platt-per-field-40000",
-            "The same at 40,000 rows (alpha 0.01).",
-            rows,
-            ("40k: platt-per-field", "40k: MCNet-Field, alpha 0.01"),
-            "KL to truth",
-        ),
-        _above(
+    kl = "KL to truth"
+    ours, strict = "MCNet-Field", "MCNet-Field, strict"
+    pairs = [
+        ("network-over-platt-per-field", "platt-per-field", ours, "100,000 rows"),
+        ("network-over-platt-per-field-40000", "40k: platt-per-field", "40k: MCNet-Field, alpha 0.01", "40,000 rows"),
+        (
             "network-over-platt-per-field-hard",
-            "The same at 100,000 rows where values are rarer and maps twice as curved.",
-            rows,
-            ("hard: platt-per-field", "hard: MCNet-Field"),
-            "KL to truth",
+            "hard: platt-per-field",
+            f"hard: {ours}",
+            "rarer values, more curved maps",
         ),
-        _above(
+        ("network-over-platt-per-field-fields", "fields: platt-per-field", f"fields: {ours}", "three fields"),
+        ("strict-over-platt-per-field", "platt-per-field", strict, "100,000 rows, chained bins"),
+        (
+            "strict-over-platt-per-field-40000",
+            "40k: platt-per-field",
+            "40k: MCNet-Field, strict",
+            "40,000, chained bins",
+        ),
+        ("network-over-sbcr", "sbcr", ours, "100,000 rows"),
+        ("network-over-sbcr-hard", "hard: sbcr", f"hard: {ours}", "rarer values, more curved maps"),
+        ("network-over-sbcr-fields", "fields: sbcr", f"fields: {ours}", "three fields"),
+        ("network-over-umc", "umc", ours, "100,000 rows"),
+        ("network-over-adacalib", "adacalib", ours, "100,000 rows"),
+    ]
+    claims = [
+        above(name, f"KL to the truth of {peer} minus that of {mine}: {where}.", rows, (peer, mine), kl)
+        for name, peer, mine, where in pairs
+    ]
+    thinned = mean(rows, "thinned: MCNet-None", kl)
+    within, without = means(rows, (f"fields: {ours}", "fields: MCNet-None"), "MF-RCE")
+    several = within / without
+    return [
+        *claims,
+        above(
             "chained-bins-help",
             "Log loss of MCNet-Field minus that with chained bins (strict, ours), 100,000 rows.",
             rows,
-            ("MCNet-Field", "MCNet-Field, strict"),
+            (ours, strict),
             "log loss",
         ),
-        _claim(
+        claim(
+            "several-fields-at-once",
+            "MF-RCE over three fields of MCNet over that of MCNet without context.",
+            several,
+            "<= 0.25",
+            several <= 0.25,
+            "The fields share one network, and their pairs interact.",
+        ),
+        claim(
             "undoes-down-sampling",
             "KL to the truth of MCNet without context after negatives were thinned to a tenth.",
-            _mean(rows, "thinned: MCNet-None", "KL to truth"),
+            thinned,
             "< 0.001",
-            _mean(rows, "thinned: MCNet-None", "KL to truth") < 1e-3,
+            thinned < 1e-3,
             "With a known rate the exact correction needs no rows at all.",
         ),
     ]
-
-
-def _above(name: str, statement: str, rows: Table, pair: tuple[str, str], metric: str) -> dict[str, Any]:
-    """Return the claim that the first row's metric is above the second's: mean over seeds, paired interval."""
-    first, second = (_seeds(rows, row, metric) for row in pair)
-    test = paired_t(first, second)
-    ends = None if test.interval is None else [test.interval.low, test.interval.high]
-    wins = sum(a > b for a, b in zip(first, second, strict=True))
-    holds = ends is not None and ends[0] > 0
-    why = f"Above in {wins} of {len(first)} seeds, by {test.difference:+.5f} on average."
-    claim = _claim(name, statement, test.difference, "> 0, 95 % interval above 0", holds, why)
-    return {**claim, "interval": ends}
-
-
-def _claim(name: str, statement: str, value: float, target: str, holds: bool, why: str) -> dict[str, Any]:
-    claim = {"name": name, "statement": statement, "value": value, "interval": None, "target": target}
-    return {**claim, "holds": bool(holds), **({} if holds else {"why": why})}
-
-
-def _mean(rows: Table, row: str, metric: str) -> float:
-    return statistics.fmean(_seeds(rows, row, metric))
-
-
-def _seeds(rows: Table, row: str, metric: str) -> list[float]:
-    values: list[float] = rows[row][metric]["per_seed"]
-    return values
