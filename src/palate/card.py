@@ -12,9 +12,20 @@ from typing import Any, Literal
 
 from palate.config import Config
 
-__all__ = ["CalibrationFacts", "Card", "CostFacts", "DataFacts", "MetricFacts", "SamplingFacts", "Task"]
+__all__ = [
+    "CalibrationFacts",
+    "Card",
+    "CostFacts",
+    "DataFacts",
+    "FieldFacts",
+    "MetricFacts",
+    "SamplingFacts",
+    "Task",
+    "ValueFacts",
+]
 
 Task = Literal["rank", "next-item"]
+_WORSE = "**On these rows the scores as they were do better**: what the calibrator learned does not hold there."
 
 
 class MetricFacts(Config):
@@ -45,8 +56,44 @@ class MetricFacts(Config):
         return f"{self.name} {self.value:.4f}{interval}"
 
 
+class ValueFacts(Config):
+    """One value of a field: how often it was positive, and how often that was foretold before and after calibration."""
+
+    value: str
+    rows: int
+    observed: float
+    before: float
+    after: float
+
+
+class FieldFacts(Config):
+    """Calibration inside the values of a field.
+
+    Attributes:
+        name: The field.
+        values: How many values it has.
+        ece_before: ``sum_z |sum (p - y)| / N`` before calibration.
+        ece_after: The same after it.
+        rce_before: The same relative to the positives of each value; ``None`` when no value has one.
+        rce_after: The same after it.
+        worst: The values that weigh most in the error after calibration.
+    """
+
+    name: str
+    values: int
+    ece_before: float
+    ece_after: float
+    rce_before: float | None
+    rce_after: float | None
+    worst: tuple[ValueFacts, ...] = ()
+
+
 class CalibrationFacts(Config):
-    """What calibration did, measured on rows that neither model nor calibrator saw."""
+    """What calibration did, measured on rows that neither model nor calibrator saw.
+
+    ``context`` names the columns that the calibrator looks at beside the score, ``fields`` tells how right it is inside
+    their values and those of other columns.
+    """
 
     method: str
     fitted_on: str
@@ -57,6 +104,13 @@ class CalibrationFacts(Config):
     pcoc_after: float
     log_loss_before: float
     log_loss_after: float
+    context: tuple[str, ...] = ()
+    fields: tuple[FieldFacts, ...] = ()
+
+    @property
+    def worse(self) -> bool:
+        """Whether the scores as they were did better on the rows that judge."""
+        return self.log_loss_after > self.log_loss_before
 
 
 class DataFacts(Config):
@@ -196,14 +250,30 @@ class Card(Config):
         facts = self.calibration
         if facts is None:
             return ["Scores order items; they are **not** probabilities."]
+        context = f" in the context of {' and '.join(facts.context)}" if facts.context else ""
         return [
-            f"Method: {facts.method}, fitted on {facts.fitted_on} ({facts.rows:,} rows). On the test part:",
+            f"Method: {facts.method}{context}, fitted on {facts.fitted_on} ({facts.rows:,} rows). On the test part:",
             "",
             *_table(["", "ECE", "PCOC", "log loss"], [
                 ["before", _number(facts.ece_before), _number(facts.pcoc_before), _number(facts.log_loss_before)],
                 ["after", _number(facts.ece_after), _number(facts.pcoc_after), _number(facts.log_loss_after)],
             ]),
+            *(["", _WORSE] if facts.worse else []),
+            *(line for field in facts.fields for line in _field_lines(field)),
         ]  # fmt: skip
+
+
+def _field_lines(field: FieldFacts) -> list[str]:
+    """Return a field's errors and its worst values."""
+    rows = [[v.value, f"{v.rows:,}", _number(v.observed), _number(v.before), _number(v.after)] for v in field.worst]
+    return [
+        "",
+        f"Inside the {field.values:,} values of {field.name}: mean error {_number(field.ece_before)} before, "
+        f"{_number(field.ece_after)} after; relative {_number(field.rce_before)} and {_number(field.rce_after)}. "
+        "The values that weigh most in it:",
+        "",
+        *_table([field.name, "rows", "observed share", "foretold before", "after"], rows),
+    ]
 
 
 def _number(value: float | None) -> str:
@@ -212,4 +282,4 @@ def _number(value: float | None) -> str:
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     lines = [f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}"]
-    return [*lines, *(f"| {' | '.join(row)} |" for row in rows)]
+    return [*lines, *(f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in rows)]

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
 
 from palate import __version__
-from palate.card import CalibrationFacts, Card, CostFacts, DataFacts, MetricFacts, SamplingFacts, Task
+from palate.calibrating import calibration_facts, context_columns, fit_calibrator, judged_rows
+from palate.card import Card, CostFacts, DataFacts, MetricFacts, SamplingFacts, Task
 from palate.config import ModelConfig, Size
 from palate.data.dataset import Dataset
 from palate.data.encoder import FeaturePlan
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     from palate.train.tracking import Tracker
     from palate.users_log import UsersLog
 
-__all__ = ["calibrate_ranker", "chances", "fit", "fit_calibrator", "fit_next_item", "fit_ranker", "judge"]
+__all__ = ["calibrate_ranker", "fit", "fit_next_item", "fit_ranker", "judge"]
 
 logger = logging.getLogger(__name__)
 
@@ -70,6 +71,7 @@ def fit(
     split: Split | None = None,
     plan: FeaturePlan | None = None,
     calibrate: str | None = None,
+    context: Sequence[str] = (),
     run_folder: str | Path | None = None,
     tracker: Tracker | None = None,
     progress: Progress | None = None,
@@ -89,6 +91,7 @@ def fit(
             time, else at random. Next-item models hold out the last two items of each user.
         plan: Which columns become features (rankers).
         calibrate: Name of a calibrator to fit on the validation part (rankers).
+        context: Columns that the calibrator looks at beside the score, such as ``["genres", "weekday"]``.
         run_folder: Where checkpoints and metrics go; a run that was interrupted goes on from there.
         tracker: Where else numbers go, see :mod:`palate.train.tracking`.
         progress: Shows how far it is.
@@ -116,9 +119,11 @@ def fit(
         "progress": progress,
     }
     if kind == "rank":
+        if context and calibrate is None:
+            raise ConfigError("A context is the calibrator's, and none was named.", remedy='Say calibrate="mcnet".')
         ranker = fit_ranker(RankTask.prepare(dataset, split=split, plan=plan, seed=seed), model, **shared)
-        return ranker if calibrate is None else calibrate_ranker(ranker, calibrate)
-    unused = {"split": split, "plan": plan, "calibrate": calibrate}
+        return ranker if calibrate is None else calibrate_ranker(ranker, calibrate, context=context)
+    unused = {"split": split, "plan": plan, "calibrate": calibrate, "context": context or None}
     given = [name for name, value in unused.items() if value is not None]
     if given:
         raise ConfigError(f"{given[0]} has no meaning for the next-item model {model}.", remedy="Leave it out.")
@@ -248,7 +253,13 @@ def fit_next_item(
 
 
 def calibrate_ranker(
-    ranker: RankRecommender, method: str, data: Dataset | None = None, **settings: Any
+    ranker: RankRecommender,
+    method: str,
+    data: Dataset | None = None,
+    *,
+    context: Sequence[str] = (),
+    fields: Sequence[str] = (),
+    **settings: Any,
 ) -> RankRecommender:
     """Fit a calibrator on the validation part, judge it on the test part, and return the calibrated ranker.
 
@@ -256,53 +267,24 @@ def calibrate_ranker(
         ranker: A fitted ranker.
         method: Name of a calibrator.
         data: Its data set, if the ranker was loaded.
+        context: Columns that the calibrator looks at beside the score: of the log, its users or its items, or parts of
+            the time; see :mod:`palate.data.context_columns`.
+        fields: Columns inside whose values it is judged, beside those of the context.
         **settings: Settings of the calibrator.
+
+    Raises:
+        UnknownNameError: If there is no such calibrator or column.
+        ConfigError: If the calibrator has no use for a context.
     """
-    calibrator, facts = fit_calibrator(ranker, method, data, **settings)
-    test = ranker.held_out(data, "test")
-    logits = logits_of(ranker.model, test)
-    assert test.labels is not None
-    facts = facts.replace(**_before_and_after(calibrator, logits, test.labels))
-    calibrated = ranker.with_calibrator(method, calibrator, ranker.card.replace(calibration=facts))
+    columns = context_columns(ranker, context, data) if context else None
+    named = tuple(dict.fromkeys([*context, *fields]))
+    judged = context_columns(ranker, named, data) if named else None
+    calibrator, rows = fit_calibrator(ranker, method, data, context=columns, **settings)
+    seen = judged_rows(ranker, data, calibrator=calibrator, context=columns, fields=judged)
+    facts = calibration_facts(seen, method, rows, context)
+    calibrated = ranker.with_calibrator(calibrator, ranker.card.replace(calibration=facts), columns)
     judge(calibrated, data)
     return calibrated
-
-
-def fit_calibrator(
-    ranker: RankRecommender, method: str, data: Dataset | None = None, **settings: Any
-) -> tuple[Any, Any]:
-    """Fit a calibrator on the scores of the validation part; return it with its facts, measured on those rows."""
-    factory: Any = find("calibrator", method).factory
-    table = ranker.held_out(data, "validation")
-    assert table.labels is not None
-    logits = logits_of(ranker.model, table)
-    calibrator = factory(factory.Config.sized("tiny", **settings)).fit(chances(logits), table.labels)
-    facts = CalibrationFacts(
-        method=method,
-        fitted_on="the validation part",
-        rows=len(table),
-        **_before_and_after(calibrator, logits, table.labels),
-    )
-    return calibrator, facts
-
-
-def _before_and_after(calibrator: Any, logits: Any, labels: Any) -> dict[str, float]:
-    from palate.evaluate.calibration import ece, pcoc
-    from palate.evaluate.classification import log_loss
-
-    before, facts = chances(logits), {}
-    for when, predicted in (("before", before), ("after", calibrator.predict(before))):
-        facts[f"ece_{when}"] = ece(predicted, labels, kind="mass", bins=20)
-        facts[f"pcoc_{when}"] = pcoc(predicted, labels)
-        facts[f"log_loss_{when}"] = log_loss(predicted, labels)
-    return facts
-
-
-def chances(logits: Any) -> Any:
-    """Return the sigmoid of logits: what a ranker says before calibration, float64 ``[N]``."""
-    from scipy.special import expit
-
-    return expit(logits)
 
 
 def _quick_metrics(ranker: Ranker, task: RankTask) -> Mapping[str, float]:

@@ -14,6 +14,7 @@ import torch
 
 from palate.card import Card
 from palate.catalogue import Catalogue
+from palate.data.context_columns import ContextColumns
 from palate.data.encoder import FeatureEncoder
 from palate.data.history import HistoryLog
 from palate.data.rank_table import RankTable, iterate
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
 
 __all__ = ["RankRecommender", "logits_of"]
 
+Tokens = np.ndarray[Any, Any]
+IntArray = np.ndarray[Any, np.dtype[np.int64]]
 _ROWS_AT_ONCE = 8192
 
 
@@ -63,9 +66,11 @@ def logits_of(model: Ranker, table: RankTable) -> FloatArray:
 
 
 class RankRecommender(Recommender):
-    """A fitted ranker with its feature encoder, catalogue, users' log, calibrator and card.
+    """A fitted ranker with its feature encoder, catalogue, users' log, calibrator (with its context) and card.
 
-    Made by :func:`palate.fit`. A row without a time is scored as of now, so its user's whole history counts.
+    Made by :func:`palate.fit`. A row without a time is scored as of now, so its user's whole history counts, and its
+    weekday is today's. Lists are in the order of the scores; where the calibrator knows a context, the probabilities of
+    a list may stand in another order.
     """
 
     task = "rank"
@@ -81,8 +86,10 @@ class RankRecommender(Recommender):
         split: Split,
         history: HistoryLog | None = None,
         calibrator: Calibrator | None = None,
+        context: ContextColumns | None = None,
         dataset: Dataset | None = None,
     ) -> None:
+        _require_facts(calibrator, context, card)
         self.model = model.eval()
         self.encoder = encoder
         self.catalogue = catalogue
@@ -91,6 +98,7 @@ class RankRecommender(Recommender):
         self.split = split
         self.history = history
         self.calibrator = calibrator
+        self.context = context
         self._dataset = dataset
         self._candidates: RankTable | None = None
 
@@ -104,8 +112,9 @@ class RankRecommender(Recommender):
         Raises:
             SchemaError: If a row has neither user nor item, or a column that the model does not know.
         """
-        logits = logits_of(self.model, self.encode(_frame(rows)))
-        return Scores(self.corrected(logits), self.probabilities(logits))
+        frame = self._timed(_frame(rows))
+        logits = logits_of(self.model, self.encode(frame))
+        return Scores(self.corrected(logits), self.probabilities(logits, self.context_of(frame)))
 
     def corrected(self, logits: FloatArray) -> FloatArray:
         """Return logits without the effect of sampled negatives: ``z + ln(rate)``."""
@@ -122,24 +131,26 @@ class RankRecommender(Recommender):
                 f"The rows have neither {told}; they have {', '.join(frame.columns) or 'no column'}.",
                 remedy=f'Name them as in the log, for example {{"{keys[0]}": ..., "{keys[-1]}": ...}}.',
             )
-        if columns.time is not None and columns.time not in frame.columns:
-            frame = frame.with_columns(pl.lit(int(time.time())).alias(columns.time))
-        return self.encoder.encode(frame, history=self.history, missing="oov")
+        return self.encoder.encode(self._timed(frame), history=self.history, missing="oov")
 
-    def probabilities(self, logits: FloatArray) -> FloatArray | None:
-        """Return calibrated probabilities of logits, or ``None`` without a calibrator.
+    def context_of(self, frame: pl.DataFrame) -> Tokens | None:
+        """Return the context of rows for the calibrator, ``[N, F]``, or ``None`` when it uses none."""
+        return None if self.context is None else self.context.of(self._timed(frame))
+
+    def probabilities(self, logits: FloatArray, context: Tokens | None = None) -> FloatArray | None:
+        """Return calibrated probabilities of logits in their context, or ``None`` without a calibrator.
 
         Where negatives were sampled, the odds are corrected by the sampling rate.
         """
-        chances = self.calibrated(logits)
+        chances = self.calibrated(logits, context)
         sampling = self.card.sampling
         if chances is None or sampling is None:
             return chances
         return sampling.rate * chances / (sampling.rate * chances + 1 - chances)
 
-    def calibrated(self, logits: FloatArray) -> FloatArray | None:
+    def calibrated(self, logits: FloatArray, context: Tokens | None = None) -> FloatArray | None:
         """Return what the calibrator makes of logits, in the world of the rows it was fitted on."""
-        return None if self.calibrator is None else self.calibrator.predict(_sigmoid(logits))
+        return None if self.calibrator is None else self.calibrator.predict(_sigmoid(logits), context)
 
     def recommend(
         self,
@@ -168,7 +179,13 @@ class RankRecommender(Recommender):
             order_by[np.asarray(seen, dtype=np.int64) - 1] = -np.inf
         best = np.argsort(-order_by, kind="stable")[:k]
         best = best[np.isfinite(order_by[best])]
-        probabilities = self.probabilities(logits[best])
+        context = None
+        if self.context is not None and len(best):
+            ids = pl.DataFrame(
+                {str(self.encoder.columns.item): [self.catalogue.item(place + 1) for place in best.tolist()]}
+            )
+            context = self.context_of(ids.with_columns(pl.lit(user).alias(str(self.encoder.columns.user))))
+        probabilities = self.probabilities(logits[best], context)
         items = [
             Recommendation(
                 rank,
@@ -184,10 +201,11 @@ class RankRecommender(Recommender):
     def evaluate(self, data: Dataset | None = None, *, part: Literal["validation", "test"] = "test") -> MetricTable:
         """Judge on a held-out part: AUC and GAUC of the scores, log loss and calibration of the probabilities."""
         table = self.held_out(data, part)
-        return self.judge(logits_of(self.model, table), table, part)
+        context = self.held_out_context(self.context, data, part)
+        return self.judge(logits_of(self.model, table), table, part, context)
 
-    def judge(self, logits: FloatArray, table: RankTable, part: str) -> MetricTable:
-        """Return the metrics of ``logits`` on encoded rows with labels."""
+    def judge(self, logits: FloatArray, table: RankTable, part: str, context: Tokens | None = None) -> MetricTable:
+        """Return the metrics of ``logits`` on encoded rows with labels, in the context of those rows."""
         from palate.evaluate.rows import evaluate_ranker
 
         assert table.labels is not None
@@ -196,7 +214,7 @@ class RankRecommender(Recommender):
         truth = ["log_loss", "brier", "ece", "pcoc"]
         measured: dict[str, Any] = {"labels": table.labels, "groups": groups, "split": part, "seeds": (self.card.seed,)}
         areas = evaluate_ranker(logits, metrics=order, **measured)
-        chances = self.calibrated(logits)
+        chances = self.calibrated(logits, context)
         if chances is None:
             errors = evaluate_ranker(logits, metrics=truth, **measured)
         else:
@@ -205,6 +223,20 @@ class RankRecommender(Recommender):
 
     def held_out(self, data: Dataset | None, part: Literal["validation", "test"]) -> RankTable:
         """Return the encoded rows of a part of the data set that this was fitted on.
+
+        Raises:
+            ConfigError: If no data set is at hand, or it is not the one of the card.
+        """
+        return self.encoder.encode_dataset(*self._part(data, part), history=self.history)
+
+    def held_out_context(
+        self, context: ContextColumns | None, data: Dataset | None, part: Literal["validation", "test"]
+    ) -> Tokens | None:
+        """Return the context of the rows of :meth:`held_out`, ``[N, F]``; ``None`` for no columns."""
+        return None if context is None else context.of_dataset(*self._part(data, part))
+
+    def source(self, data: Dataset | None = None) -> Dataset:
+        """Return the data set that this was fitted on.
 
         Raises:
             ConfigError: If no data set is at hand, or it is not the one of the card.
@@ -219,15 +251,32 @@ class RankRecommender(Recommender):
                 f'"{data.name}" is not the data set that this was fitted on ("{self.card.data.name}").',
                 remedy="Open the same data set, or score its rows with score(rows).",
             )
-        labelled = sampled(dataset, self.split, seed=0 if self.card.sampling is None else self.card.sampling.seed)
-        assert labelled.split is not None
-        return self.encoder.encode_dataset(labelled.dataset, labelled.split.part(part), history=self.history)
+        return dataset
 
-    def with_calibrator(self, name: str, calibrator: Calibrator | None, card: Card) -> Self:
-        """Return the same ranker with another calibrator and card."""
+    def _part(self, data: Dataset | None, part: Literal["validation", "test"]) -> tuple[Dataset, IntArray]:
+        """Return the data set with its negatives, and the rows of a part."""
+        seed = 0 if self.card.sampling is None else self.card.sampling.seed
+        labelled = sampled(self.source(data), self.split, seed=seed)
+        assert labelled.split is not None
+        return labelled.dataset, labelled.split.part(part)
+
+    def _timed(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Return rows with a time: now, where they have none."""
+        column = self.encoder.columns.time
+        if column is None or column in frame.columns:
+            return frame
+        return frame.with_columns(pl.lit(int(time.time())).alias(column))
+
+    def with_calibrator(self, calibrator: Calibrator | None, card: Card, context: ContextColumns | None = None) -> Self:
+        """Return the same ranker with another calibrator, its context and its card.
+
+        Raises:
+            ConfigError: If the card does not tell how the calibrator was measured.
+        """
+        _require_facts(calibrator, context, card)
         copy = object.__new__(type(self))
         copy.__dict__.update(self.__dict__)
-        copy.calibrator, copy.card = calibrator, card
+        copy.calibrator, copy.context, copy.card = calibrator, context, card
         return copy
 
     def save(self, path: str | Path) -> Path:
@@ -243,6 +292,9 @@ class RankRecommender(Recommender):
             document, learned = saved_calibrator(self.card.calibration.method, self.calibrator)
             documents["calibrator"] = document
             arrays |= {"calibrator": learned} if learned else {}
+            if self.context is not None:
+                of_context, learned_context = self.context.to_saved()
+                documents, arrays = {**documents, **of_context}, {**arrays, **learned_context}
         return save_folder(
             path,
             kind="recommender",
@@ -275,6 +327,7 @@ class RankRecommender(Recommender):
             split=split,
             history=history,
             calibrator=load_calibrator(folder),
+            context=_saved_context(folder),
         )
 
     def _for_user(self, catalogue: Catalogue, user: Item | None, history: Sequence[int] | None) -> RankTable:
@@ -319,6 +372,25 @@ class RankRecommender(Recommender):
         if field.kind == "vector" or field.table == "items":
             return True
         return field.table == "interactions" and field.derive is None and field.source == self.encoder.columns.item
+
+
+def _require_facts(calibrator: Calibrator | None, context: ContextColumns | None, card: Card) -> None:
+    """Refuse probabilities without a card that says how right they are, and in which context."""
+    facts = card.calibration
+    if calibrator is not None and facts is None:
+        raise ConfigError(
+            "The card does not say how well the calibrator does.",
+            remedy="Calibrate with palate.fitting.calibrate_ranker, which measures it.",
+        )
+    names = () if context is None else context.names
+    if facts is not None and calibrator is not None and facts.context != names:
+        raise ConfigError(f"The card names the context {list(facts.context)}; the calibrator has {list(names)}.")
+
+
+def _saved_context(folder: SavedFolder) -> ContextColumns | None:
+    if not folder.has("context.json"):
+        return None
+    return ContextColumns.from_saved({"context": folder.document("context")}, {"context": folder.arrays("context")})
 
 
 def _sigmoid(logits: FloatArray) -> FloatArray:

@@ -3,13 +3,15 @@
 import json
 
 import numpy as np
+import polars as pl
 import pytest
 
 import palate
 from palate.bench.choosing import choose_calibrator, tune_ranker
-from palate.bench.demo import DemoConfig, run_demo
+from palate.bench.demo import DemoConfig, _looked_into, run_demo
 from palate.bench.demo_page import demo_report
 from palate.cli.app import run
+from palate.data.dataset import Dataset
 from palate.errors import DataError
 from palate.tasks import RankTask
 from palate.testing.recommenders import small_log
@@ -43,7 +45,7 @@ def test_the_winners_are_those_of_the_validation_part(done):
         assert reached == sorted(reached, reverse=True)
     assert done.ranker.card.model == done.trials[0].recommender.card.model
     assert done.next_item is done.next_items[0]
-    assert done.calibrator.method == min(done.calibrator.log_losses, key=done.calibrator.log_losses.get)
+    assert done.calibrator.label == min(done.calibrator.log_losses, key=done.calibrator.log_losses.get)
 
 
 def test_the_saved_winners_answer(done):
@@ -58,6 +60,30 @@ def test_the_page_tells_the_decision_the_boards_and_the_command(done):
         assert words in html
 
 
+def test_a_context_is_looked_into_and_tried(done):
+    assert {"platt-per-field by odd", "mcnet by odd"} < set(done.calibrator.log_losses)
+    assert list(done.judged.fields) == ["odd"]
+    html = demo_report(done).to_html()
+    assert "Inside odd" in html
+    assert "mcnet by odd" in html
+    if done.calibrator.method != "none":
+        assert done.ranker.card.calibration.context == done.calibrator.context
+        assert [field.name for field in done.ranker.card.calibration.fields] == ["odd"]
+
+
+def test_the_field_that_is_looked_into_has_few_values_and_a_name_of_its_own():
+    log, items = small_log().interactions, small_log().table("items")
+    many = small_log().replace(items=items.with_columns(odd=pl.col("item") + 100))
+    assert _looked_into(small_log()) == ("odd",)
+    assert _looked_into(many) == ("odd",)  # fifteen values are few enough
+    roles = {"label": "rating >= 4", "time": "time"}
+    both = Dataset.from_tables(
+        log.with_columns(odd=pl.lit(1)), items=items, categorical=["interactions.odd", "items.odd"], **roles
+    )
+    assert _looked_into(both) == ("items.odd",)
+    assert _looked_into(Dataset.from_tables(log, **roles)) == ()
+
+
 def test_a_calibrator_is_judged_on_users_it_was_not_fitted_on():
     task = RankTask.prepare(small_log())
     ranker = tune_ranker(task, "fm", (1e-4,), seed=0, training={"epochs": 2}).recommender
@@ -67,8 +93,6 @@ def test_a_calibrator_is_judged_on_users_it_was_not_fitted_on():
 
 
 def test_data_with_problems_is_refused_with_all_of_them(tmp_path):
-    import polars as pl
-
     log = small_log()
     frame = log.interactions
     broken = frame.with_columns(user=pl.when(pl.int_range(pl.len()) < 2).then(None).otherwise("user"))

@@ -2,7 +2,15 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
-from palate.bench.pictures import Bar, Curve, interval_picture, long_tail_picture, reliability_picture
+from palate.bench.pictures import (
+    Bar,
+    Curve,
+    Panel,
+    interval_picture,
+    long_tail_picture,
+    panels_picture,
+    reliability_picture,
+)
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -40,3 +48,21 @@ def test_the_tail_rises_to_one():
     assert heights == sorted(heights, reverse=True)
     assert 1 - (points[1][1] - 12) / 170 == pytest.approx(0.5)  # the first of four items holds 5 of 10
     assert long_tail_picture([], title="tail") == ""
+
+
+def test_panels_share_one_scale_and_shorten_long_titles():
+    low = Curve("raw", [0.1, 0.2], [0.1, 0.2], [0.05, 0.1], [0.2, 0.4], [1, 1])
+    curve = Curve("after", [0.1], [0.1], [0.0], [0.3], [1])
+    panels = [Panel("a name that is much too long to fit (1,234 rows)", [low]), Panel("b", [low, curve])]
+    picture = ElementTree.fromstring(panels_picture(panels, title="inside & out"))
+    texts = [text.text for text in picture.findall(f"{SVG}text")]
+    assert "b" in texts
+    title = next(text for text in texts if text.endswith("\u2026 (1,234 rows)"))
+    assert len(title) <= 26
+    lines = [line.get("points") for line in picture.findall(f"{SVG}polyline")]
+    first, second = ([tuple(map(float, point.split(","))) for point in line.split()] for line in lines[:2])
+    assert [y for _, y in first] == [y for _, y in second]
+    assert {x2 - x1 for (x1, _), (x2, _) in zip(first, second, strict=True)} == {184.0}
+    assert "0.4" in texts  # the highest end of a whisker is the end of the scale
+    assert "1" not in texts
+    assert panels_picture([], title="none") == ""

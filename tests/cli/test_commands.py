@@ -56,6 +56,29 @@ def test_calibrate_adds_probabilities(folder, capsys):
     assert all(0 < item["probability"] < 1 for item in told(capsys)["items"])
 
 
+def test_calibrate_in_a_context_tells_it_by_value_and_writes_a_page(folder, capsys):
+    words = ["calibrate", str(folder / "like"), str(folder / "log"), "--method", "platt-per-field"]
+    words += ["--context", "odd,weekday", "--fields", "hour", "--out", str(folder / "seen")]
+    assert run([*words, "--report", str(folder / "page.html"), "--json"]) == 0
+    answer = told(capsys)
+    assert answer["calibration"]["context"] == ["odd", "weekday"]
+    assert [field["name"] for field in answer["calibration"]["fields"]] == ["odd", "weekday", "hour"]
+    page = (folder / "page.html").read_text()
+    assert answer["report"] == str(folder / "page.html")
+    for words_on_it in ("Inside odd", "Inside hour", "promised / came", "platt-per-field", "<svg"):
+        assert words_on_it in page
+    assert run(words) == 0
+    said = capsys.readouterr().out
+    assert "weekday" in said
+    assert "mean error" in said
+
+
+def test_fit_calibrates_in_a_context(folder, capsys):
+    words = ["fit", str(folder / "log"), "lr", "--train", "epochs=1", "--out", str(folder / "lr"), "--json"]
+    assert run([*words, "--calibrate", "platt-per-field", "--context", "odd", "--context", "weekday"]) == 0
+    assert told(capsys)["card"]["calibration"]["context"] == ["odd", "weekday"]
+
+
 def test_models_doctor_and_lists(capsys):
     assert run(["models", "qnn*", "--json"]) == 0
     assert "qnn-alpha" in [entry["name"] for entry in told(capsys)]
@@ -79,6 +102,10 @@ def test_models_doctor_and_lists(capsys):
         (["recommend", "RUN", "--history", "Film 99"], 3, "Film 9"),
         (["evaluate", "LIKE"], 2, "evaluate(data)"),
         (["calibrate", "RUN", "LOG"], 2, "ranker"),
+        (["calibrate", "LIKE", "LOG", "--context", "weakday"], 2, "weekday"),
+        (["calibrate", "LIKE"], 2, "shipped data set"),
+        (["calibrate", "LIKE", "LOG", "--method", "beta", "--context", "odd"], 2, "no use for a context"),
+        (["fit", "LOG", "fm", "--context", "odd"], 2, "calibrate="),
         (["models", "zzz*"], 2, "zzz"),
         (["reproduce", "qnn"], 2, "qnn"),
         (["reproduce"], 2, "--list"),

@@ -160,3 +160,17 @@ def test_the_interface_describes_itself(client):
     paths = client.get("/openapi.json").json()["paths"]
     assert set(paths) == {"/health", "/card", "/score", "/recommend"}
     assert "ErrorAnswer" in client.get("/openapi.json").text
+
+
+def test_a_row_carries_the_context_of_its_probability():
+    import palate
+    from palate.testing.recommenders import small_log
+
+    ranker = palate.fit(small_log(), "lr", training={"epochs": 1}, calibrate="platt-per-field", context=["odd", "hour"])
+    rows = [{"user": 1, "item": 3, "time": 1_600_000_000}, {"user": 1, "item": 3, "time": 1_600_040_000}]
+    with TestClient(create_app(ranker)) as client:
+        answer = client.post("/score", json={"rows": rows}).json()
+        assert answer["probabilities"] == ranker.score(rows).probabilities.tolist()
+        facts = client.get("/card").json()["calibration"]
+        assert facts["context"] == ["odd", "hour"]
+        assert facts["fields"][0]["worst"]

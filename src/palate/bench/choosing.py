@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from palate.fitting import chances, fit_next_item, fit_ranker
+from palate.calibrating import chances
+from palate.fitting import fit_next_item, fit_ranker
 from palate.rank_recommender import logits_of
 
 if TYPE_CHECKING:
+    from palate.data.context_columns import ContextColumns
     from palate.next_item_recommender import NextItemRecommender
     from palate.rank_recommender import RankRecommender
     from palate.tasks import NextItemTask, RankTask
@@ -76,15 +78,30 @@ class CalibratorChoice:
 
     Attributes:
         method: Its name, or ``none`` when no calibrator helps.
-        log_losses: Cross-fitted log loss of every method tried, ``none`` included.
+        log_losses: Cross-fitted log loss of every method tried, ``none`` included; a method that sees a context is
+            called ``METHOD by COLUMN``.
+        context: Columns that it looks at beside the score.
     """
 
     method: str
     log_losses: Mapping[str, float]
+    context: tuple[str, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """Its name in ``log_losses``."""
+        return _label(self.method, self.context)
 
 
 def choose_calibrator(
-    ranker: RankRecommender, task: RankTask, methods: Sequence[str], *, seed: int, shown: Task | None = None
+    ranker: RankRecommender,
+    task: RankTask,
+    methods: Sequence[str],
+    *,
+    seed: int,
+    contextual: Sequence[str] = (),
+    context: ContextColumns | None = None,
+    shown: Task | None = None,
 ) -> CalibratorChoice:
     """Try calibrators on the validation part: fitted on half of its users, judged on the other half, and back.
 
@@ -94,26 +111,46 @@ def choose_calibrator(
     Args:
         ranker: The ranker whose scores are calibrated.
         task: Its log; the validation part is used.
-        methods: Names of calibrators.
+        methods: Names of calibrators to try on the score alone.
         seed: Seed of the two halves.
+        contextual: Names of calibrators to try with the context as well.
+        context: The context.
         shown: Progress that advances by one for each method.
     """
     from palate.evaluate.classification import log_loss
-    from palate.registry import find
 
     table = task.tables["validation"]
     assert table.labels is not None
     scores, labels = chances(logits_of(ranker.model, table)), table.labels
     groups = np.arange(len(labels)) if table.users is None else table.users
     halves = np.random.default_rng(seed).random(int(groups.max(initial=0)) + 1)[groups] < 0.5
-    losses = {"none": log_loss(scores, labels)}
-    for method in methods:
-        factory: Any = find("calibrator", method).factory
-        predicted = np.empty(len(labels))
-        for fitted_on in (halves, ~halves):
-            calibrator = factory(factory.Config.sized("tiny")).fit(scores[fitted_on], labels[fitted_on])
-            predicted[~fitted_on] = calibrator.predict(scores[~fitted_on])
-        losses[method] = log_loss(predicted, labels)
+    trials: list[tuple[str, tuple[str, ...]]] = [(method, ()) for method in methods]
+    if context is not None:
+        trials += [(method, context.names) for method in contextual]
+    losses, best = {"none": log_loss(scores, labels)}, CalibratorChoice("none", {})
+    for method, names in trials:
+        tokens = ranker.held_out_context(context, task.dataset, "validation") if names else None
+        predicted = _cross_fitted(method, scores, labels, halves, tokens)
+        losses[_label(method, names)] = log_loss(predicted, labels)
+        if losses[_label(method, names)] < losses[best.label]:
+            best = CalibratorChoice(method, {}, names)
         if shown is not None:
-            shown.advance(latest=method)
-    return CalibratorChoice(min(losses, key=lambda name: losses[name]), losses)
+            shown.advance(latest=_label(method, names))
+    return CalibratorChoice(best.method, losses, best.context)
+
+
+def _cross_fitted(method: str, scores: Any, labels: Any, halves: Any, context: Any) -> Any:
+    """Return probabilities of every row from a calibrator that was fitted on the other half."""
+    from palate.registry import find
+
+    factory: Any = find("calibrator", method).factory
+    predicted = np.empty(len(labels))
+    for fit in (halves, ~halves):
+        calibrator = factory(factory.Config.sized("tiny"))
+        calibrator.fit(scores[fit], labels[fit], None if context is None else context[fit])
+        predicted[~fit] = calibrator.predict(scores[~fit], None if context is None else context[~fit])
+    return predicted
+
+
+def _label(method: str, context: Sequence[str]) -> str:
+    return f"{method} by {' and '.join(context)}" if context else method

@@ -13,14 +13,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from palate.bench.choosing import CalibratorChoice, RankerTrial, choose_calibrator, train_next_item, tune_ranker
+from palate.calibrating import context_columns, judged_rows
 from palate.config import Config
 from palate.data.checks import check_dataset
-from palate.data.schema import Role
+from palate.data.field_codec import split_text
+from palate.data.schema import Role, Table
 from palate.errors import DataError
 from palate.fitting import calibrate_ranker, judge
 from palate.tasks import NextItemTask, RankTask
 
 if TYPE_CHECKING:
+    from palate.calibrating import JudgedRows
     from palate.data.dataset import Dataset
     from palate.data.summary import DatasetSummary
     from palate.next_item_recommender import NextItemRecommender
@@ -31,6 +34,8 @@ if TYPE_CHECKING:
 __all__ = ["DemoConfig", "DemoResult", "run_demo"]
 
 CALIBRATORS = ("platt", "beta", "isotonic", "mcnet")
+CONTEXTUAL = ("platt-per-field", "mcnet")
+_MOST_VALUES = 50  # of a column that is looked into without being asked for
 
 
 class DemoConfig(Config):
@@ -40,6 +45,9 @@ class DemoConfig(Config):
         rankers: Models for "will this user take this item?".
         next_items: Models for "what next?".
         calibrators: Calibrators tried on the chosen ranker.
+        contextual: Calibrators tried on it with a context as well.
+        context: Columns that are the context, and inside whose values the chances are judged; by default the first
+            category or list of the catalogue with at most 50 values, if there is one.
         embedding_l2: Regularisations tried for every ranker.
         epochs: At most so many passes for every ranker.
         next_item_epochs: The same for next-item models that learn by gradient.
@@ -49,6 +57,8 @@ class DemoConfig(Config):
     rankers: tuple[str, ...] = ("lr", "fm", "deepfm", "dcnv2", "qnn-alpha")
     next_items: tuple[str, ...] = ("popularity", "item-to-item", "transitions", "sasrec")
     calibrators: tuple[str, ...] = CALIBRATORS
+    contextual: tuple[str, ...] = CONTEXTUAL
+    context: tuple[str, ...] | None = None
     embedding_l2: tuple[float, ...] = (1e-4, 1e-3, 1e-2)
     epochs: int = 12
     next_item_epochs: int = 14
@@ -68,7 +78,7 @@ class DemoResult:
     uncalibrated: RankRecommender | None = None
     next_item: NextItemRecommender | None = None
     calibrator: CalibratorChoice | None = None
-    curves: dict[str, Any] = field(default_factory=dict)
+    judged: JudgedRows | None = None
     user: str = ""
     examples: RecommendedList | None = None
     taken: list[str] = field(default_factory=list)
@@ -90,8 +100,8 @@ class DemoResult:
             measured, facts = self.ranker.card.metric("auc"), self.ranker.card.calibration
             assert measured is not None
             tail = "whose scores need no calibration"
-            if facts is not None:
-                tail = f"calibrated by {facts.method} (ECE {facts.ece_before:.3f} to {facts.ece_after:.3f})"
+            if facts is not None and self.calibrator is not None:
+                tail = f"calibrated by {self.calibrator.label} (ECE {facts.ece_before:.3f} to {facts.ece_after:.3f})"
             parts.append(f"for whether they like it ship {self.ranker.card.model} (AUC {measured.value:.3f}), {tail}")
         return f"On {self.dataset.name}, " + "; ".join(parts) + "."
 
@@ -108,7 +118,7 @@ class DemoResult:
             "chosen": {
                 "rank": None if self.ranker is None else self.ranker.card.model,
                 "next-item": None if self.next_item is None else self.next_item.card.model,
-                "calibrator": None if self.calibrator is None else self.calibrator.method,
+                "calibrator": None if self.calibrator is None else self.calibrator.label,
             },
             "calibration": None if calibration is None else calibration.model_dump(),
             "examples": {
@@ -163,14 +173,24 @@ def _rank(result: DemoResult, progress: Progress) -> None:
             shown.advance(latest=model)
     result.trials.sort(key=lambda trial: -_validation(trial.recommender, "auc"))
     best = result.trials[0].recommender
-    with progress.task("calibrators", total=len(config.calibrators), unit="methods") as shown:
-        result.calibrator = choose_calibrator(best, task, config.calibrators, seed=config.seed, shown=shown)
+    names = _looked_into(result.dataset) if config.context is None else config.context
+    context = context_columns(best, names) if names else None
+    tried = len(config.calibrators) + (len(config.contextual) if names else 0)
+    with progress.task("calibrators", total=tried, unit="methods") as shown:
+        choice = choose_calibrator(
+            *(best, task, config.calibrators),
+            seed=config.seed,
+            contextual=config.contextual,
+            context=context,
+            shown=shown,
+        )
     result.uncalibrated = result.ranker = best
-    if result.calibrator.method != "none":
-        result.ranker = calibrate_ranker(best, result.calibrator.method)
+    result.calibrator = choice
+    if choice.method != "none":
+        result.ranker = calibrate_ranker(best, choice.method, context=choice.context, fields=names)
     for trial in result.trials:
         judge(trial.recommender)
-    result.curves = _curves(result)
+    result.judged = judged_rows(result.ranker, fields=context)
 
 
 def _next_item(result: DemoResult, progress: Progress) -> None:
@@ -191,21 +211,20 @@ def _validation(recommender: Any, metric: str) -> float:
     return float(recommender.evaluate(part="validation")[metric].value)
 
 
-def _curves(result: DemoResult) -> dict[str, Any]:
-    """Return the reliability of the chosen ranker on the test part, before and after calibration."""
-    from palate.evaluate.calibration import reliability_curve
-    from palate.fitting import chances
-    from palate.rank_recommender import logits_of
-
-    assert result.ranker is not None
-    table = result.ranker.held_out(None, "test")
-    assert table.labels is not None
-    logits = logits_of(result.ranker.model, table)
-    curves = {"before": reliability_curve(chances(logits), table.labels, kind="mass", bins=12)}
-    calibrated = result.ranker.calibrated(logits)
-    if calibrated is not None:
-        curves["after"] = reliability_curve(calibrated, table.labels, kind="mass", bins=12)
-    return curves
+def _looked_into(dataset: Dataset) -> tuple[str, ...]:
+    """Return the first category or list of the catalogue that has few enough values to look into each."""
+    items = dataset.table("items")
+    if items is None:
+        return ()
+    for column in dataset.schema.columns("items", Role.CATEGORICAL, Role.LIST):
+        values = split_text(items[column.name], column.separator)
+        nested = values.dtype.is_nested()
+        distinct = (values.explode() if nested else values).n_unique()
+        if 2 <= distinct <= _MOST_VALUES:
+            tables: tuple[Table, ...] = ("interactions", "users")
+            twice = any(column.name == other.name for table in tables for other in dataset.schema.columns(table))
+            return (f"items.{column.name}" if twice else column.name,)
+    return ()
 
 
 def _examples(result: DemoResult) -> None:

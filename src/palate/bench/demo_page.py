@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from palate import __version__
-from palate.bench.pictures import Bar, Curve, interval_picture, long_tail_picture, reliability_picture
+from palate.bench.calibration_page import field_section, measured_table, reliability_figure, worse_words
+from palate.bench.pictures import Bar, interval_picture, long_tail_picture
 from palate.bench.report import Figure, Report, Section, Table
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ _NEXT_METRICS = ("recall@10", "ndcg@10", "coverage@10")
 def demo_report(result: DemoResult) -> Report:
     """Return the page of a finished demo."""
     sections = [_data_section(result), _rank_section(result), _calibration_section(result)]
+    if result.judged is not None:
+        sections += [field_section(result.judged, name) for name in result.judged.fields]
     if result.next_item is not None:
         sections += [_next_item_section(result), _example_section(result)]
     sections.append(_serve_section(result))
@@ -136,28 +139,23 @@ def _rank_section(result: DemoResult) -> Section:
 def _calibration_section(result: DemoResult) -> Section:
     assert result.ranker is not None
     assert result.calibrator is not None
+    assert result.judged is not None
     facts = result.ranker.card.calibration
     choice = result.calibrator
     tried = [[name, f"{loss:.4f}"] for name, loss in sorted(choice.log_losses.items(), key=lambda pair: pair[1])]
-    place = [row[0] for row in tried].index(choice.method)
+    place = [row[0] for row in tried].index(choice.label)
     tables = [Table(["method", "log loss, cross-fitted on validation"], tried, chosen=place)]
     if facts is not None:
-        before = ["before", f"{facts.ece_before:.4f}", f"{facts.pcoc_before:.3f}", f"{facts.log_loss_before:.4f}"]
-        after = ["after", f"{facts.ece_after:.4f}", f"{facts.pcoc_after:.3f}", f"{facts.log_loss_after:.4f}"]
-        tables.append(Table(["on the test part", "ECE", "PCOC", "log loss"], [before, after]))
-    curves = [_curve(name, curve) for name, curve in result.curves.items()]
-    picture = reliability_picture(curves, title="reliability on the test part")
-    words = f"{choice.method} was fitted on the validation part."
+        tables.append(measured_table(facts))
+    words = f"{choice.label} was fitted on the validation part."
     if choice.method == "none":
         words = "No method lowered the cross-fitted log loss: the scores are shipped as they are, not called chances."
     reading = (
         "On the diagonal, of the rows that get 30 %, 30 % are positive. PCOC is mean prediction over mean outcome."
     )
+    verdict = [worse_words(facts)] if facts is not None and facts.worse else []
     return Section(
-        "What a score means as a chance",
-        [words, reading],
-        tables,
-        [Figure(picture, "Observed share against predicted chance on the test part, twelve bins of equal size, 95 %.")],
+        "What a score means as a chance", [words, reading, *verdict], tables, [reliability_figure(result.judged)]
     )
 
 
@@ -201,13 +199,6 @@ def _intervals(recommenders: Sequence[Any], metric: str) -> str:
         if m is not None and m.value is not None and m.low is not None and m.high is not None
     ]
     return interval_picture(bars, title=metric)
-
-
-def _curve(name: str, curve: Any) -> Curve:
-    predicted, observed, low, high, rows = (
-        getattr(curve, part).tolist() for part in ("predicted", "observed", "low", "high", "rows")
-    )
-    return Curve(name, predicted, observed, low, high, rows)
 
 
 def _value(metric: MetricFacts | None) -> str:

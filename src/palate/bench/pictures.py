@@ -7,11 +7,19 @@ light and dark look.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 
-__all__ = ["Bar", "Curve", "interval_picture", "long_tail_picture", "reliability_picture"]
+__all__ = [
+    "Bar",
+    "Curve",
+    "Panel",
+    "interval_picture",
+    "long_tail_picture",
+    "panels_picture",
+    "reliability_picture",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +43,14 @@ class Curve:
     low: Sequence[float]
     high: Sequence[float]
     counts: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """One small reliability picture among several."""
+
+    title: str
+    curves: Sequence[Curve]
 
 
 def interval_picture(bars: Sequence[Bar], *, title: str, unit: str = "") -> str:
@@ -86,17 +102,42 @@ def reliability_picture(curves: Sequence[Curve], *, title: str) -> str:
     parts.append(f'<g transform="translate(14 {y(0.5):.1f}) rotate(-90)">{across}</g>')
     for place, curve in enumerate(curves):
         shade = "chosen" if place == len(curves) - 1 else "plain"
-        points = list(zip(curve.predicted, curve.observed, curve.low, curve.high, strict=True))
-        line = " ".join(f"{x(p):.1f},{y(o):.1f}" for p, o, _, _ in points)
-        parts.append(f'<polyline class="curve {shade}" points="{line}"/>')
-        for predicted, observed, low, high in points:
-            parts.append(
-                f'<line class="whisker {shade}" x1="{x(predicted):.1f}" x2="{x(predicted):.1f}"'
-                f' y1="{y(low):.1f}" y2="{y(high):.1f}"/>'
-            )
-            parts.append(f'<circle class="dot {shade}" cx="{x(predicted):.1f}" cy="{y(observed):.1f}" r="3.5"/>')
+        parts += _curve_parts(curve, shade, x, y, radius=3.5)
         parts.append(f'<circle class="dot {shade}" cx="{x(0.05):.1f}" cy="{y(0.95) + 20 * place:.1f}" r="4"/>')
         parts.append(_text(x(0.05) + 10, y(0.95) + 20 * place + 4, curve.name, f"label {shade}", "start"))
+    return "".join([*parts, "</svg>"])
+
+
+def panels_picture(panels: Sequence[Panel], *, title: str) -> str:
+    """Draw reliability curves side by side, all on one scale that ends at the highest rate that occurs."""
+    if not panels:
+        return ""
+    across, plot, left, top = min(4, len(panels)), 150, 40, 30
+    step_x, step_y = plot + 34, plot + 62
+    reached = [max(max(c.predicted), max(c.high)) for panel in panels for c in panel.curves if len(c.predicted)]
+    ticks = [tick for tick in _ticks(0.0, min(max(reached, default=1.0), 1.0), 4) if tick <= 1.0]
+    highest = max(ticks[-1], *(min(value, 1.0) for value in reached))
+    rows = math.ceil(len(panels) / across)
+    parts = [_open(left + across * step_x, rows * step_y + 10, title)]
+    for place, panel in enumerate(panels):
+        x0, y0 = left + place % across * step_x, top + place // across * step_y
+
+        def x(value: float, x0: float = x0) -> float:
+            return x0 + value / highest * plot
+
+        def y(value: float, y0: float = y0) -> float:
+            return y0 + (1 - value / highest) * plot
+
+        parts.append(_text(x0, y0 - 10, _shortened(panel.title, 26), "label plain", "start"))
+        for tick in ticks:
+            parts.append(f'<line class="grid" x1="{x(tick):.1f}" x2="{x(tick):.1f}" y1="{y0}" y2="{y0 + plot}"/>')
+            parts.append(f'<line class="grid" x1="{x0}" x2="{x0 + plot}" y1="{y(tick):.1f}" y2="{y(tick):.1f}"/>')
+            parts.append(_text(x(tick), y0 + plot + 15, _number(tick), "tick", "middle"))
+            if place % across == 0:
+                parts.append(_text(x0 - 6, y(tick) + 4, _number(tick), "tick", "end"))
+        parts.append(f'<line class="ideal" x1="{x0}" y1="{y0 + plot}" x2="{x0 + plot}" y2="{y0}"/>')
+        for number, curve in enumerate(panel.curves):
+            parts += _curve_parts(curve, "chosen" if number == len(panel.curves) - 1 else "plain", x, y, radius=2.5)
     return "".join([*parts, "</svg>"])
 
 
@@ -129,6 +170,30 @@ def long_tail_picture(counts: Iterable[int], *, title: str) -> str:
     parts.append(f'<polyline class="curve chosen" points="{line}"/>')
     parts.append(_text(x(0.5), y(0) + 38, "items, most popular first", "tick", "middle"))
     return "".join([*parts, "</svg>"])
+
+
+def _curve_parts(
+    curve: Curve, shade: str, x: Callable[[float], float], y: Callable[[float], float], *, radius: float
+) -> list[str]:
+    """Return a reliability curve with its whiskers and dots."""
+    points = list(zip(curve.predicted, curve.observed, curve.low, curve.high, strict=True))
+    line = " ".join(f"{x(p):.1f},{y(o):.1f}" for p, o, _, _ in points)
+    parts = [f'<polyline class="curve {shade}" points="{line}"/>']
+    for predicted, observed, low, high in points:
+        parts.append(
+            f'<line class="whisker {shade}" x1="{x(predicted):.1f}" x2="{x(predicted):.1f}"'
+            f' y1="{y(low):.1f}" y2="{y(high):.1f}"/>'
+        )
+        parts.append(f'<circle class="dot {shade}" cx="{x(predicted):.1f}" cy="{y(observed):.1f}" r="{radius}"/>')
+    return parts
+
+
+def _shortened(words: str, most: int) -> str:
+    """Return a title that fits; what is in brackets at its end stays."""
+    if len(words) <= most:
+        return words
+    head, bracket, tail = words.rpartition(" (")
+    return f"{head[: max(most - len(bracket + tail) - 1, 1)]}…{bracket}{tail}"
 
 
 def _open(width: int, height: int, title: str) -> str:

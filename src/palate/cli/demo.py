@@ -56,11 +56,12 @@ def demo(
     document = {**result.to_dict(), "report": str(page)}
     write_json(out / "demo.json", document)
     parts: list[RenderableType] = [_table("Will this user like this item?", *rank_board(result)), ""]
-    if result.ranker is not None and result.ranker.card.calibration is not None:
+    if result.calibrator is not None and result.ranker is not None and result.ranker.card.calibration is not None:
         facts = result.ranker.card.calibration
         parts.append(
-            f"Calibrated {result.ranker.card.model} by {facts.method}; on the test part ECE {facts.ece_before:.4f} -> "
-            f"{facts.ece_after:.4f}, PCOC {facts.pcoc_before:.3f} -> {facts.pcoc_after:.3f}.\n"
+            f"Calibrated {result.ranker.card.model} by {result.calibrator.label}; on the test part "
+            f"ECE {facts.ece_before:.4f} -> {facts.ece_after:.4f}, "
+            f"PCOC {facts.pcoc_before:.3f} -> {facts.pcoc_after:.3f}.\n"
         )
     if result.next_item is not None:
         parts += [_table("What next?", *next_item_board(result)), ""]

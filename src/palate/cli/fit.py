@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from palate.cli.calibrate import column_list
 from palate.cli.log_options import LogOptions
 from palate.cli.output import finish, parse_settings, progress
 
@@ -28,6 +29,7 @@ def fit(
     train: tuple[str, ...] = (),
     batch_size: int | None = None,
     calibrate: str | None = None,
+    context: tuple[str, ...] = (),
     run_folder: Path | None = None,
     log: LogOptions = _NO_OPTIONS,
     json: bool = False,
@@ -45,6 +47,7 @@ def fit(
         train: Settings of the loop, NAME=VALUE, such as learning_rate=0.001; may be repeated.
         batch_size: Rows (or users) per step.
         calibrate: Calibrator to fit on the validation part.
+        context: Columns that the calibrator looks at beside the score, with commas between them.
         run_folder: Where checkpoints go; an interrupted run goes on from there.
         log: Which column is what.
         json: Print JSON.
@@ -64,6 +67,7 @@ def fit(
             training=parse_settings(train),
             batch_size=batch_size,
             calibrate=calibrate,
+            context=column_list(context),
             run_folder=run_folder,
             progress=shown,
         )
