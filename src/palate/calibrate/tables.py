@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -23,6 +24,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
+from palate.calibrate.cell_index import CellIndex
 from palate.calibrate.context import ContextVocabulary
 from palate.calibrate.contract import FloatArray
 from palate.calibrate.logits import EPSILON, logit
@@ -99,7 +101,7 @@ class CalibrationTable:
                 with np.errstate(divide="ignore"):
                     u = np.log(u / (1.0 - u))
             u = np.clip(u, low, high)
-            cell = np.searchsorted(self.edges, u, side="right")
+            cell = self._cells.of(u)
             x = (u - self.left[cell]) * self.scale[cell]
             np.clip(x, 0.0, points - 1, out=x)
             knot = np.minimum(x.astype(np.int64), points - 2)
@@ -117,6 +119,12 @@ class CalibrationTable:
                 np.clip(value, PROB_EPSILON, 1.0 - PROB_EPSILON, out=value)
             out[part] = value
         return out
+
+    @cached_property
+    def _cells(self) -> CellIndex:
+        ends = np.array([EPSILON, 1.0 - EPSILON])
+        low, high = logit(ends) if self.axis == "logit" else ends
+        return CellIndex.build(self.edges, float(low), float(high))
 
     def to_document(self) -> dict[str, Any]:
         """Return the whole table as plain JSON types; the head of this file says how to read it."""
