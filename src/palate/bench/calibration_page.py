@@ -77,28 +77,29 @@ def field_section(rows: JudgedRows, field: str) -> Section:
     largest = values[np.argsort(-counts, kind="stable")][:PANELS]
     panels = [_panel(rows, str(value), column == value) for value in largest]
     before, after = rows.errors(field, before=True), rows.errors(field)
+    calibrated = rows.after is not rows.before
+    told = ["foretold before", "after"] if calibrated else ["foretold"]
     worst = worst_values(rows, field, WORST)
     table = Table(
-        [field, "rows", "observed share", "foretold before", "after", "promised / came"],
+        [field, "rows", "observed share", *told, "promised / came"],
         [
             [
                 value.value,
                 f"{value.rows:,}",
-                f"{value.observed:.3f}",
-                f"{value.before:.3f}",
-                f"{value.after:.3f}",
+                *(f"{share:.3f}" for share in (value.observed, value.before, value.after)[: 1 + len(told)]),
                 f"{value.after / value.observed:.2f}" if value.observed else "none came",
             ]
             for value in worst
         ],
         caption=f"The {len(worst)} of {len(after.values):,} values that weigh most in what is left of the error.",
     )
+    measured = f"{before.ece:.4f} before, {after.ece:.4f} after" if calibrated else f"{after.ece:.4f}"
     words = (
-        f"Mean error inside the values of {field}: {before.ece:.4f} before, {after.ece:.4f} after. "
+        f"Mean error inside the values of {field}: {measured}. "
         "A value with few rows is off by chance alone; the whiskers of its curve say by how much."
     )
     picture = panels_picture(panels, title=f"reliability inside {field}")
-    colours = "grey before, red after; " if rows.after is not rows.before else ""
+    colours = "grey before, red after; " if calibrated else ""
     shown = f"The {len(panels)} values with the most rows; {colours}bins of equal size inside each, 95 %."
     return Section(f"Inside {field}", [words], [table], [Figure(picture, shown)])
 

@@ -99,7 +99,7 @@ class DemoResult:
         if self.ranker is not None:
             measured, facts = self.ranker.card.metric("auc"), self.ranker.card.calibration
             assert measured is not None
-            tail = "whose scores need no calibration"
+            tail = "whose scores no calibrator improved"
             if facts is not None and self.calibrator is not None:
                 tail = f"calibrated by {self.calibrator.label} (ECE {facts.ece_before:.3f} to {facts.ece_after:.3f})"
             parts.append(f"for whether they like it ship {self.ranker.card.model} (AUC {measured.value:.3f}), {tail}")
