@@ -7,6 +7,7 @@ from typing import get_args
 
 import pytest
 
+from palate.errors import ConfigError
 from palate.memory.clock import HOURS, iso, message_times, resolve, weeks_between
 from palate.memory.grammar import Language, Wording, load_grammar
 from palate.memory.network import default_network
@@ -64,7 +65,7 @@ def test_every_template_and_value_is_read_back(language: Language) -> None:
                         code = int(value)
                         value = resolve(code, SAID)
                     fact = Fact(entity, attribute, value)
-                    text = grammar.state(fact, wording, random.Random(seen).random, said=SAID, code=code)
+                    text = grammar.state(fact, wording, random.Random(seen).random, code=code)
                     assert grammar.parse(text, said=SAID) == fact, text
                     seen += 1
             assert seen >= len(templates)
@@ -73,16 +74,34 @@ def test_every_template_and_value_is_read_back(language: Language) -> None:
 @pytest.mark.parametrize("language", get_args(Language))
 def test_every_word_of_every_lexicon_is_read_back(language: Language) -> None:
     grammar, network = load_grammar(language), default_network()
+    checked: set[tuple[str, str, str]] = set()
     for (owner, name), lexicon in network.lexicon_of.items():
         if lexicon is None or name not in ATTRIBUTES.get(network.kinds[owner], ()):
             continue
         entity = {"person": "person:boss", "event": "event:Amber Fair", "item": "item:Amber Lamp"}.get(
             network.kinds[owner], "place:Amber Park"
         )
-        for word in network.lexicons[lexicon]:
+        nouns = grammar.config.attributes[name].nouns
+        for template, word in itertools.product(grammar.templates[name], network.lexicons[lexicon]):
             fact = Fact(entity, name, word)
-            wording = Wording(grammar.templates[name][0], grammar.config.attributes[name].nouns[0], 0)
-            assert grammar.parse(grammar.state(fact, wording)) == fact
+            assert grammar.parse(grammar.state(fact, Wording(template, nouns[0], 0))) == fact
+            checked.add((name, template, word))
+    assert len(checked) > 1500
+
+
+def test_telling_equals_choosing_and_stating() -> None:
+    for language in get_args(Language):
+        grammar = load_grammar(language)
+        for fact in (Fact("person:boss", "occupation", "editor"), Fact("item:Amber Lamp", "price", 31)):
+            for seed in range(60):
+                draw, again = random.Random(seed).random, random.Random(seed).random
+                chosen = grammar.state(fact, grammar.choose(fact.attribute, again), again)
+                assert grammar.tell(fact, draw) == chosen
+
+
+def test_a_template_without_its_places_is_refused() -> None:
+    with pytest.raises(ConfigError, match="must hold"):
+        load_grammar("english").state(Fact("person:boss", "hobby", "chess"), Wording("{m} {m}", "hobby", 0))
 
 
 def test_no_word_hides_in_another_of_its_list() -> None:

@@ -96,6 +96,14 @@ def test_every_kind_of_noise_keeps_keys_right(kind: NoiseKind) -> None:
         assert disagreements(trajectory, grammar) == []
         seen.update(trajectory.noise)
     assert seen[kind] > 30
+    assert set(seen) <= {None, kind, "chat"}
+
+
+def test_what_disowns_a_fact_says_so() -> None:
+    told = "but that is wrong"
+    for trajectory in Simulator(SimulatorConfig(seed=17, noise=5, mix=NoiseMix.only("hearsay"))).trajectories(30):
+        for message, kind in zip(trajectory.messages, trajectory.noise, strict=True):
+            assert (kind == "hearsay") == (told in message.text)
 
 
 def test_noise_has_its_length_and_repeats_nothing() -> None:

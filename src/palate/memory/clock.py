@@ -6,10 +6,10 @@ Weeks start on Monday. A relative time is resolved against the time of the *mess
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 
-__all__ = ["HOURS", "START", "iso", "message_times", "resolve", "weeks_between"]
+__all__ = ["HOURS", "START", "iso", "isos", "message_times", "resolve", "weeks_between"]
 
 START = datetime(2024, 4, 1, 8, 0)
 HOURS = (9, 14, 19)
@@ -18,13 +18,13 @@ _MINUTES = tuple(f"T{minute // 60:02d}:{minute % 60:02d}" for minute in range(_D
 
 
 def _gap_table(size: int = 4096) -> list[int]:
-    """Return ``size`` quantiles of ``clip(floor(N(10, 5)) + 1, 1, 23)`` hours."""
+    """Return ``size`` quantiles of ``clip(floor(N(10, 5)) + 1, 1, 23)`` hours, in minutes."""
     edges = [0.5 * (1 + math.erf((hours - 10) / (5 * math.sqrt(2)))) for hours in range(1, 23)]
     table, hours = [], 1
     for place in range(size):
         while hours <= 22 and (place + 0.5) / size > edges[hours - 1]:
             hours += 1
-        table.append(hours)
+        table.append(60 * hours)
     return table
 
 
@@ -42,14 +42,14 @@ def message_times(count: int, draw: Callable[[], float]) -> list[int]:
         count: Number of messages.
         draw: Returns uniform numbers in [0, 1).
     """
-    now, times, gaps = 8 * 60, [], _GAPS
+    now, times, gaps, day = 8 * 60, [], _GAPS, _DAY
     for _ in range(count):
         times.append(now)
         jitter = int(draw() * 60)
-        now += 60 * gaps[int(draw() * 4096)] + jitter
-        minute = now % _DAY
+        now += gaps[int(draw() * 4096)] + jitter
+        minute = now % day
         if minute >= 1320:
-            now += _DAY - minute + 420 + jitter
+            now += day - minute + 420 + jitter
         elif minute < 420:
             now += 420 - minute + jitter
     return times
@@ -63,10 +63,18 @@ def iso(minutes: int) -> str:
         '2024-04-01T08:00'
     """
     day, minute = divmod(minutes, _DAY)
-    date = _dates.get(day)
-    if date is None:
-        date = _dates[day] = (START + timedelta(days=day)).date().isoformat()
-    return date + _MINUTES[minute]
+    return (_dates.get(day) or _date(day)) + _MINUTES[minute]
+
+
+def isos(times: Iterable[int]) -> list[str]:
+    """Return many times as ISO 8601; the same as :func:`iso` of each."""
+    dates, minutes, day_long = _dates, _MINUTES, _DAY
+    return [(dates.get(at // day_long) or _date(at // day_long)) + minutes[at % day_long] for at in times]
+
+
+def _date(day: int) -> str:
+    date = _dates[day] = (START + timedelta(days=day)).date().isoformat()
+    return date
 
 
 def resolve(code: int, said: str) -> str:

@@ -25,6 +25,7 @@ __all__ = ["NOISE_KINDS", "NoiseKind", "NoiseMaker", "NoiseMix", "chatter", "cha
 Draw = Callable[[], float]
 NoiseKind = Literal["chat", "other_people", "same_entity", "near_duplicate", "stale", "hearsay"]
 NOISE_KINDS: tuple[NoiseKind, ...] = get_args(NoiseKind)
+_TIMELESS = {kind: tuple(name for name in names if name != "time") for kind, names in ATTRIBUTES.items()}
 
 
 @cache
@@ -97,9 +98,11 @@ class NoiseMaker:
     """
 
     def __init__(self, grammar: Grammar, life: Life, strangers: Life, scenes: list[Scene], draw: Draw) -> None:
-        self.grammar, self.life, self.strangers, self.scenes, self.draw = grammar, life, strangers, scenes, draw
+        self.grammar, self.life, self.strangers, self.draw = grammar, life, strangers, draw
+        self._kinds = [scene.kind for scene in scenes]
         self._seen: set[str] = set()
-        self._size = chatter_size(grammar.language)
+        self._beginnings, self._endings = _chatter(grammar.language)
+        self._size = len(self._beginnings) * len(self._endings)
         self._donors = {scene.kind: strangers.entities(scene.kind) for scene in scenes}
         told = {place for scene in scenes for place in scene.told}
         self._free = [
@@ -113,27 +116,30 @@ class NoiseMaker:
             (select.attribute, select.value) for scene in scenes if (select := _select(scene)) is not None
         }
 
-    def chat(self) -> tuple[str, Fact | None]:
+    def chat(self) -> str:
         """Return chatter."""
+        seen, endings = self._seen, self._endings
         while True:
-            text = chatter(int(self.draw() * self._size), self.grammar.language)
-            if text not in self._seen:
-                self._seen.add(text)
-                return text, None
+            first, last = divmod(int(self.draw() * self._size), len(endings))
+            text = self._beginnings[first] + endings[last]
+            if text not in seen:
+                seen.add(text)
+                return text
 
     def other_people(self, attribute: str | None = None, wording: Wording | None = None) -> tuple[str, Fact | None]:
         """Return a fact about an entity outside; of a given attribute and in given words where they are given."""
+        draw = self.draw
         for _ in range(4):
-            scene = self.scenes[int(self.draw() * len(self.scenes))]
-            names = [name for name in ATTRIBUTES[scene.kind] if name != "time"]
-            name = attribute if attribute in names else names[int(self.draw() * len(names))]
-            donors = self._donors[scene.kind]
-            value = self.strangers.value(donors[int(self.draw() * len(donors))], name)
-            fact = Fact(self._outside(scene.kind), name, value)
+            kind = self._kinds[int(draw() * len(self._kinds))]
+            names = _TIMELESS[kind]
+            name = attribute if attribute in names else names[int(draw() * len(names))]
+            donors = self._donors[kind]
+            value = self.strangers.value(donors[int(draw() * len(donors))], name)
+            fact = Fact(self._outside(kind), name, value)
             text = self._worded(fact, wording if name == attribute else None)
             if text and (name, value) not in self._forbidden:
                 return text, fact
-        return self.chat()
+        return self.chat(), None
 
     def same_entity(self) -> tuple[str, Fact | None]:
         """Return another fact about an entity of the trajectory, one that no answer depends on."""
@@ -145,22 +151,26 @@ class NoiseMaker:
             text = self._worded(fact, None)
             if text and (name, fact.value) not in self._forbidden:
                 return text, fact
-        return self.chat()
+        return self.chat(), None
 
-    def earlier(self, fact: Fact, template: str, *, says: bool) -> tuple[str, Fact | None]:
-        """Return a statement about the place of ``fact`` with another value, outdated (it says so) or disowned."""
+    def earlier(self, fact: Fact, template: str) -> tuple[str, Fact | None, bool]:
+        """Return a statement about the place of ``fact`` with another value, or chatter, and whether it is the first.
+
+        The template says that the value is outdated, or disowns it.
+        """
         donors = self._donors[fact.entity.partition(":")[0]]
         value = self.strangers.value(donors[int(self.draw() * len(donors))], fact.attribute)
         noun = self.grammar.config.attributes[fact.attribute].nouns[0]
         told = Fact(fact.entity, fact.attribute, value)
         text = self.grammar.state(told, Wording(template, noun, 0)) if value != fact.value else ""
         if not text or text in self._seen or (fact.attribute, value) in self._forbidden:
-            return self.chat()
+            return self.chat(), None, False
         self._seen.add(text)
-        return text, told if says else None
+        return text, told, True
 
     def _worded(self, fact: Fact, wording: Wording | None) -> str:
-        text = self.grammar.state(fact, wording or self.grammar.choose(fact.attribute, self.draw), self.draw)
+        grammar, draw = self.grammar, self.draw
+        text = grammar.tell(fact, draw) if wording is None else grammar.state(fact, wording, draw)
         if text in self._seen:
             return ""
         self._seen.add(text)
@@ -170,7 +180,7 @@ class NoiseMaker:
         lexicons = self.life.profiles.network.lexicons
         if kind == "person":
             people = lexicons["outsider"]
-            return f"person:{people[int(self.draw() * len(people))]}"
+            return "person:" + people[int(self.draw() * len(people))]
         words = lexicons["outside_word"]
         word = words[int(self.draw() * len(words))]
         donors = self._donors[kind]

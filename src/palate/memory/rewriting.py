@@ -65,7 +65,7 @@ class Rewriter:
         for at, message in enumerate(messages):
             fact = trajectory.facts[at] if trajectory.facts else None
             if fact is not None and trajectory.noise[at] is None:
-                messages[at] = replace(message, text=self._rewrite(message.text, fact, message.time))
+                messages[at] = message._replace(text=self._rewrite(message.text, fact, message.time))
         return replace(trajectory, messages=tuple(messages))
 
     def _rewrite(self, text: str, fact: Fact, said: str) -> str:

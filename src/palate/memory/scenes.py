@@ -59,6 +59,7 @@ class Life:
         self.profiles, self.index, self._readers = profiles, index, readers
         self.owners: dict[str, tuple[str, int]] = {}
         self._entities: dict[str, list[str]] = {}
+        self._columns: dict[tuple[str, str], dict[Place, Value]] = {}
 
     def entities(self, kind: str) -> list[str]:
         """Return the entities of a kind, as ``kind:name``."""
@@ -78,7 +79,16 @@ class Life:
     def value(self, entity: str, attribute: str) -> Value:
         """Return the value of an attribute (for a time: its code)."""
         owner, place = self.owners[entity]
-        return self._read(owner, place, attribute)
+        reader = self._readers.get((owner, attribute))
+        return self._read(owner, place, attribute) if reader is None else reader(self.index, place)
+
+    def column(self, kind: str, attribute: str) -> dict[Place, Value]:
+        """Return an attribute of all entities of a kind, as facts of the life; not to be changed."""
+        found = self._columns.get((kind, attribute))
+        if found is None:
+            found = {(entity, attribute): self.value(entity, attribute) for entity in self.entities(kind)}
+            self._columns[kind, attribute] = found
+        return found
 
     def workplace(self) -> str:
         """Return the city in which the user works."""
@@ -134,7 +144,8 @@ def _lookup(life: Life, kind: str, entities: list[str], type: QuestionType, draw
         number = 2 + int(draw() * 5)
     else:
         asked = _pick(ATTRIBUTES[kind], draw)
-        if len({life.value(entity, asked) for entity in entities}) < len(entities):
+        column = life.column(kind, asked)
+        if len({column[entity, asked] for entity in entities}) < len(entities):
             return None
     others = [name for name in _shuffled(list(ATTRIBUTES[kind]), draw) if name != asked]
     of: str | Select = target
@@ -162,8 +173,8 @@ def _lookup(life: Life, kind: str, entities: list[str], type: QuestionType, draw
 
 
 def _unique(life: Life, kind: str, target: str, attribute: str) -> bool:
-    value = life.value(target, attribute)
-    return sum(life.value(entity, attribute) == value for entity in life.owners if entity.startswith(kind + ":")) == 1
+    column = life.column(kind, attribute)
+    return list(column.values()).count(column[target, attribute]) == 1
 
 
 def _comparative(life: Life, kind: str, entities: list[str], draw: Draw) -> Scene | None:

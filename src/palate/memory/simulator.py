@@ -11,14 +11,15 @@ from __future__ import annotations
 
 from bisect import bisect
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from itertools import repeat, starmap
 from random import Random
+from typing import NamedTuple
 
 from pydantic import Field
 
 from palate.config import Config
 from palate.errors import ConfigError
-from palate.memory.clock import iso, message_times, resolve
+from palate.memory.clock import iso, isos, message_times, resolve
 from palate.memory.contract import Message
 from palate.memory.grammar import Grammar, Language, Wording, load_grammar
 from palate.memory.network import Network, default_network
@@ -55,14 +56,20 @@ class SimulatorConfig(Config):
     language: Language = "english"
 
 
-@dataclass(slots=True)
-class _Told:
-    """A message in the making."""
+class _Told(NamedTuple):
+    """A real message in the making."""
 
     text: str
-    fact: Fact | None
-    noise: str | None
-    wording: Wording | None = None
+    fact: Fact
+    wording: Wording
+
+
+class _Log(NamedTuple):
+    """All messages in the making, side by side: texts, what they state, and which noise they are."""
+
+    texts: list[str]
+    facts: list[Fact | None]
+    noise: list[str | None]
 
 
 class Simulator:
@@ -86,7 +93,7 @@ class Simulator:
         # Ends of the kinds on [0, 1); the last is left out, so that rounding never points behind it.
         self._ends = [sum(shares[: place + 1]) for place in range(len(shares) - 1)]
         self._block = -1
-        self._readers: dict[tuple[str, str], Callable[[int, int], str | int]] = {}
+        self._known: dict[int, Life] = {}
 
     def trajectory(self, number: int) -> Trajectory:
         """Return trajectory ``number``."""
@@ -116,9 +123,16 @@ class Simulator:
         index = (index + 2 * further) % BLOCK
         if block != self._block:
             self._profiles = self.network.sample(BLOCK, [self.config.seed, block])
-            self._block, self._readers = block, {}
-        other = (index + 1) % BLOCK
-        return Life(self._profiles, index, self._readers), Life(self._profiles, other, self._readers)
+            self._block, self._known = block, {}
+            self._readers: dict[tuple[str, str], Callable[[int, int], str | int]] = {}
+        return self._life(index), self._life((index + 1) % BLOCK)
+
+    def _life(self, index: int) -> Life:
+        """Return a life of the block; a stranger of one trajectory is the life of another."""
+        life = self._known.get(index)
+        if life is None:
+            life = self._known[index] = Life(self._profiles, index, self._readers)
+        return life
 
     def _attempt(
         self, name: str, life: Life, stranger: Life, type: QuestionType, scenario: Scenario, draw: Draw
@@ -130,13 +144,18 @@ class Simulator:
         whole = [scene for scene in scenes if scene is not None]
         real, times, worded = self._lay_out(life, whole, draw)
         # Most draws fail on the facts alone: find out before any noise is made.
-        if _options(whole, life, table(entry.fact for entry in worded.values() if entry.fact is not None)) is None:
-            return None
-        told = self._mix(life, stranger, whole, real, worded, draw) if self.config.noise else _in_order(worded)
-        outdated = table(entry.fact for entry in told if entry.fact is not None and entry.noise == "stale")
-        options = _options(whole, life, table(entry.fact for entry in told if entry.fact is not None), outdated)
+        options = _options(whole, life, table(entry.fact for entry in worded.values()))
         if options is None:
             return None
+        if not self.config.noise:
+            told = _in_order(worded)
+        else:
+            told = self._mix(life, stranger, whole, real, worded, draw)
+            pairs = zip(told.facts, told.noise, strict=True)
+            outdated = table(fact for fact, kind in pairs if fact is not None and kind == "stale")
+            options = _options(whole, life, table(fact for fact in told.facts if fact is not None), outdated)
+            if options is None:
+                return None
         order = sorted((draw(), place) for place in range(4))
         key = next(at for at, (_, place) in enumerate(order) if options[place][1])
         program = whole[0].program if len(whole) == 1 else Pair(whole[0].program, whole[1].program)  # type: ignore[arg-type]
@@ -148,11 +167,11 @@ class Simulator:
             chatter = self.grammar.config.chatter
             text = chatter[int(draw() * len(chatter))].format(q=text)
         evidence = tuple(str(at) for scene in whole for at in sorted(real[p] for p in scene.told[: scene.evidence]))
-        place = life.workplace()
-        messages = tuple(Message(str(at), entry.text, iso(times[at]), place, name) for at, entry in enumerate(told))
+        place, count = life.workplace(), len(told.texts)
+        rows = zip(_ids(count), told.texts, isos(times[:count]), repeat(place), repeat(name))
+        messages = tuple(starmap(Message, rows))
         question = Question(type, text, words, key, evidence, iso(times[-1] + 60 + int(draw() * 240)), program)
-        noise, facts = tuple(entry.noise for entry in told), tuple(entry.fact for entry in told)
-        return Trajectory(name, scenario, messages, question, noise, facts)
+        return Trajectory(name, scenario, messages, question, tuple(told.noise), tuple(told.facts))
 
     def _lay_out(
         self, life: Life, scenes: list[Scene], draw: Draw
@@ -175,23 +194,26 @@ class Simulator:
         real: dict[tuple[str, str], int],
         worded: dict[int, _Told],
         draw: Draw,
-    ) -> list[_Told]:
+    ) -> _Log:
         """Fill the places between the real messages with noise."""
         upcoming = sorted(real[place] for scene in scenes for place in scene.told[: scene.evidence])
-        evidence = [worded[spot] for spot in upcoming]
+        evidence = [(spot, worded[spot]) for spot in upcoming]
         maker = NoiseMaker(self.grammar, life, stranger, scenes, draw)
-        told, kinds, ends = [], NOISE_KINDS, self._ends
+        log, ends, chat = _Log([], [], []), self._ends, maker.chat
+        add_text, add_fact, add_noise = log.texts.append, log.facts.append, log.noise.append
         for spot in range(len(worded) * (1 + self.config.noise)):
-            entry = worded.get(spot)
-            if entry is None:
-                kind = kinds[bisect(ends, draw())]
-                if kind == "chat":
-                    entry = _Told(maker.chat()[0], None, "chat")
-                else:
-                    later = [worded[place] for place in upcoming if place > spot]
-                    entry = self._noise(kind, maker, evidence, later, draw)
-            told.append(entry)
-        return told
+            noise: NoiseKind | None = None
+            fact: Fact | None = None
+            if spot in worded:
+                text, fact, _ = worded[spot]
+            elif (kind := NOISE_KINDS[bisect(ends, draw())]) == "chat":
+                text, noise = chat(), kind
+            else:
+                text, fact, noise = self._noise(kind, maker, evidence, spot, draw)
+            add_text(text)
+            add_fact(fact)
+            add_noise(noise)
+        return log
 
     def _state(self, life: Life, place: tuple[str, str], said: str, draw: Draw) -> _Told:
         entity, attribute = place
@@ -200,27 +222,29 @@ class Simulator:
             code = int(value)
             value = resolve(code, said)
         fact, wording = Fact(entity, attribute, value), self.grammar.choose(attribute, draw)
-        return _Told(self.grammar.state(fact, wording, draw, said=said, code=code), fact, None, wording)
+        return _Told(self.grammar.state(fact, wording, draw, code=code), fact, wording)
 
     def _noise(
-        self, kind: NoiseKind, maker: NoiseMaker, evidence: list[_Told], later: list[_Told], draw: Draw
-    ) -> _Told:
+        self, kind: NoiseKind, maker: NoiseMaker, evidence: list[tuple[int, _Told]], spot: int, draw: Draw
+    ) -> tuple[str, Fact | None, NoiseKind]:
+        """Return text, fact and kind of the noise at ``spot``; where a kind finds nothing to say, chatter stands."""
         if kind == "other_people":
             text, fact = maker.other_people()
         elif kind == "same_entity":
             text, fact = maker.same_entity()
         elif kind == "near_duplicate":
-            model = evidence[int(draw() * len(evidence))]
-            text, fact = maker.other_people(model.fact.attribute if model.fact else None, model.wording)
-        elif kind in ("stale", "hearsay") and (told := [e for e in later if e.fact and e.fact.attribute != "time"]):
-            model = told[int(draw() * len(told))]
-            assert model.fact is not None
-            config = self.grammar.config
-            template = config.stale if kind == "stale" else config.hearsay
-            text, fact = maker.earlier(model.fact, template, says=kind == "stale")
+            _, model = evidence[int(draw() * len(evidence))]
+            text, fact = maker.other_people(model.fact.attribute, model.wording)
         else:
-            text, fact = maker.chat()
-        return _Told(text, fact, kind if fact is not None or kind == "hearsay" else "chat")
+            # What corrects a statement comes after it.
+            told = [entry for at, entry in evidence if at > spot and entry.fact.attribute != "time"]
+            if not told:
+                return maker.chat(), None, "chat"
+            model, config = told[int(draw() * len(told))], self.grammar.config
+            template = config.stale if kind == "stale" else config.hearsay
+            text, fact, made = maker.earlier(model.fact, template)
+            return text, fact if kind == "stale" else None, kind if made else "chat"
+        return text, fact, "chat" if fact is None else kind
 
 
 def _options(
@@ -229,12 +253,12 @@ def _options(
     """Return four answers and which is right, or ``None`` if a question is unsound or answers coincide."""
     columns: list[list[tuple[Answer, bool]]] = []
     for scene in scenes:
-        profile = {
-            (entity, name): life.value(entity, name) if name != "time" else stated.get((entity, name), "")
-            for entity in life.owners
-            if entity.startswith(scene.kind + ":")
-            for name in scene.used
-        }
+        profile: dict[tuple[str, str], str | int] = {}
+        for name in scene.used:
+            profile.update(life.column(scene.kind, name))
+        if "time" in scene.used:
+            # A life holds the code of a time; what it means depends on when it was said.
+            profile.update({key: stated.get(key, "") for key in life.column(scene.kind, "time")})
         answer = is_sound(scene.program, stated, scene.told[: scene.evidence], profile, outdated)
         if answer is None:
             return None
@@ -252,8 +276,18 @@ def _options(
     return [((a, b), yes) for (a, yes), (b, _) in zip(first, second, strict=True)]
 
 
-def _in_order(worded: dict[int, _Told]) -> list[_Told]:
-    return [worded[spot] for spot in range(len(worded))]
+def _in_order(worded: dict[int, _Told]) -> _Log:
+    told = [worded[spot] for spot in range(len(worded))]
+    return _Log([entry.text for entry in told], [entry.fact for entry in told], [None] * len(told))
+
+
+_numbers: list[str] = []
+
+
+def _ids(count: int) -> list[str]:
+    """Return the ids of ``count`` messages; each is made once."""
+    _numbers.extend(map(str, range(len(_numbers), count)))
+    return _numbers[:count]
 
 
 def _spots(count: int, total: int, draw: Draw) -> list[int]:

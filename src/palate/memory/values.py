@@ -48,7 +48,7 @@ class Words(Protocol):
     def text_of(self, value: str) -> str: ...
 
 
-def display(words: Words, attribute: str, value: Value, form: int, *, said: str = "", code: int | None = None) -> str:
+def display(words: Words, attribute: str, value: Value, form: int, *, code: int | None = None) -> str:
     """Return a value in words.
 
     Args:
@@ -56,7 +56,6 @@ def display(words: Words, attribute: str, value: Value, form: int, *, said: str 
         attribute: Whose value it is.
         value: The value; times are ISO 8601, birthdays ``100 month + day``, durations days.
         form: 0 is the plain form of options, 1 another.
-        said: Time of the message.
         code: For a time: the network's code; a relative one is written relatively.
     """
     english = words.language == "english"
