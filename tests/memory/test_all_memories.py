@@ -11,10 +11,12 @@ import pytest
 from palate.errors import DataError, MissingExtraError
 from palate.memory.bm25 import BM25Config, BM25Index, BM25Memory
 from palate.memory.contract import Message
-from palate.memory.dense import DenseMemory, reciprocal_rank_fusion
+from palate.memory.dense import DenseConfig, DenseMemory, reciprocal_rank_fusion
 from palate.memory.encoding import CachedEncoder, hashed_words
 from palate.memory.fact_store import FactStore, TemporalGraph
 from palate.memory.fading import MemoryBankMemory, agent_score, retention
+from palate.memory.near_vectors import NearVectors
+from palate.memory.simulator import Simulator, SimulatorConfig
 from palate.memory.summary import SummaryConfig, SummaryMemory
 from palate.memory.vectors import VectorList
 from palate.registry import names
@@ -95,6 +97,61 @@ def test_vectors_equal_brute_force_after_removals() -> None:
     best = sorted((n for n in range(300) if n not in gone), key=lambda n: -float(rows[n] @ query))[:7]
     assert list(vectors.best(query, 7)) == best
     assert set(vectors.scores(query)) == set(range(300)) - gone
+
+
+def test_near_vectors_agree_with_exact_ones() -> None:
+    rng, near, exact = np.random.default_rng(0), NearVectors(), VectorList()
+    rows = rng.normal(size=(300, 8)).astype(np.float32)
+    for number, row in enumerate(rows):
+        near.add(number, row)
+        exact.add(number, row)
+    for number in rng.permutation(300)[:120].tolist():
+        near.remove(number)
+        exact.remove(number)
+    query = rng.normal(size=8).astype(np.float32)
+    assert list(near.best(query, 7)) == list(exact.best(query, 7))
+    everything = near.scores(query)
+    assert everything == pytest.approx(exact.scores(query), abs=1e-5)
+    assert NearVectors().best(query, 3) == NearVectors().scores(query) == {}
+    assert len(near.best(query, 500)) == 180
+
+
+@pytest.mark.slow
+def test_near_search_finds_98_percent_of_exact_search_in_100_000_vectors() -> None:
+    simulator = Simulator(SimulatorConfig(seed=3, noise=9))
+    texts = [m.text for t in simulator.trajectories(1500) for m in t.messages][:100_000]
+    rows = hashed_words(texts) @ np.random.default_rng(0).normal(size=(512, 128)).astype(np.float32)
+    rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    near, exact = NearVectors(), VectorList()
+    for number, row in enumerate(rows[:-200]):
+        near.add(number, row)
+        exact.add(number, row)
+    hits = sum(len(set(near.best(q, 5)) & set(exact.best(q, 5))) for q in rows[-200:])
+    assert hits / 1000 >= 0.98
+
+
+def test_a_sentence_encoder_finds_by_meaning_and_keeps_its_vectors(tmp_path: Path) -> None:
+    memory = DenseMemory(DenseConfig(encoder="minilm"), folder=tmp_path)
+    memory.extend(small_life())
+    asked = "Which board game does my manager enjoy?"
+    assert memory.recall(asked, 1, user="ann")[0].id == "m3"
+    assert DenseMemory(DenseConfig()).encoder is not memory.encoder
+    before = memory.recall(asked, 5, user="ann")
+    memory.delete("m4", user="ann")
+    memory.close()
+    again = DenseMemory(DenseConfig(encoder="minilm"), folder=tmp_path)
+    assert again._stored is not None
+    assert again._stored.made == 0
+    assert len(again._stored) == 13  # twelve messages and the question
+    kept = [evidence for evidence in before if evidence.id != "m4"]
+    assert again.recall(asked, 5, user="ann")[: len(kept)] == kept
+    again.close()
+
+
+def test_the_contract_holds_with_a_graph_and_with_a_sentence_encoder() -> None:
+    for name in ("dense", "hybrid"):
+        assert check_memory(name, index="usearch", encoder="minilm").ran >= 11
+    assert check_memory("memory-bank", index="usearch").ran >= 11
 
 
 def test_a_spoiled_encoder_is_named() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -10,10 +11,15 @@ from pydantic import Field
 
 from palate.memory.bm25 import BM25Config, BM25Index
 from palate.memory.contract import Evidence, MemoryConfig, Message, TextEncoder
-from palate.memory.encoding import CachedEncoder, hashed_words, sentence_encoder
+from palate.memory.encoding import CachedEncoder, hashed_words
 from palate.memory.logged import LoggedMemory, top
+from palate.memory.near_vectors import NearVectors
 from palate.memory.vectors import VectorList
 from palate.registry import register
+from palate.represent.sentences import SentenceEncoder
+from palate.represent.stored_vectors import StoredVectors
+
+_BATCH = 4096  # texts encoded at a time
 
 __all__ = ["DenseConfig", "DenseMemory", "HybridConfig", "HybridMemory", "reciprocal_rank_fusion"]
 
@@ -22,16 +28,19 @@ class DenseConfig(MemoryConfig):
     """Settings of a memory with vectors.
 
     Attributes:
-        encoder: ``words`` hashes words and needs nothing; ``minilm`` is a sentence encoder and needs the extra
-            ``memory``. An encoder handed over in Python replaces both.
+        encoder: ``words`` hashes words and needs nothing; ``minilm`` is a sentence encoder for English and needs the
+            extra ``text``. An encoder handed over in Python replaces both.
+        index: ``exact`` compares with every vector; ``usearch`` searches a graph of near neighbours and needs the extra
+            ``memory``.
     """
 
     encoder: Literal["words", "minilm"] = "words"
+    index: Literal["exact", "usearch"] = "exact"
 
 
-def encoder_named(name: str) -> TextEncoder:
-    """Return the encoder of a config."""
-    return sentence_encoder() if name == "minilm" else hashed_words
+@cache
+def _minilm() -> SentenceEncoder:
+    return SentenceEncoder()
 
 
 @register("memory", "dense", source="MemSim, arXiv 2409.20163 (RetrMem)")
@@ -49,26 +58,44 @@ class DenseMemory(LoggedMemory):
         encoder: TextEncoder | None = None,
     ) -> None:
         wanted = config if isinstance(config, DenseConfig) else self.Config()
-        known = encoder or encoder_named(wanted.encoder)
+        self._stored: StoredVectors | None = None
+        if encoder is None and wanted.encoder == "minilm":
+            encoder = minilm = _minilm()
+            if folder is not None:
+                # A memory opened again reads its vectors instead of making them anew.
+                self._stored = StoredVectors(minilm, Path(folder) / "vectors.sqlite", name=minilm.name)
+                encoder = self._stored
+        known = hashed_words if encoder is None else encoder
         self.encoder = known if isinstance(known, CachedEncoder) else CachedEncoder(known)
         super().__init__(config, folder=folder)
 
-    def extend(self, messages: Iterable[Message]) -> None:
-        """Store many messages; all are encoded in one call."""
-        added = list(self.log.append_all(messages))
-        if added:
-            self.encoder([message.text for _, message in added])
-        for number, message in added:
-            self._index(number, message)
+    def close(self) -> None:
+        """Close the log and the vectors."""
+        super().close()
+        if self._stored is not None:
+            self._stored.close()
 
     def _prepare(self) -> None:
-        self._vectors: dict[str, VectorList] = {}
+        self._vectors: dict[str, VectorList | NearVectors] = {}
+
+    def _index_all(self, messages: list[tuple[int, Message]]) -> None:
+        """Encode all texts in a few calls, then index one by one."""
+        for start in range(0, len(messages), _BATCH):
+            part = messages[start : start + _BATCH]
+            self.encoder([message.text for _, message in part])
+            super()._index_all(part)
 
     def _index(self, number: int, message: Message) -> None:
-        self._vectors.setdefault(message.user, VectorList()).add(number, self.encoder([message.text])[0])
+        vectors = self._vectors.get(message.user)
+        if vectors is None:
+            vectors = self._vectors[message.user] = NearVectors() if self.config.index == "usearch" else VectorList()
+        vectors.add(number, self.encoder([message.text])[0])
 
     def _forget(self, number: int, message: Message) -> None:
         self._vectors[message.user].remove(number)
+        if self._stored is not None:
+            # Where another message says the same, its vector is made anew when the folder is next opened.
+            self._stored.forget([message.text])
 
     def _search(self, query: str, k: int, user: str, time: str) -> list[Evidence]:
         vectors = self._vectors.get(user)

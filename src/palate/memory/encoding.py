@@ -1,4 +1,4 @@
-"""Text encoders for memories that search by meaning: MiniLM from sentence-transformers, or hashed words offline."""
+"""Texts to vectors for memories that search by meaning: hashed words, and a cache around any encoder."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from palate.errors import DataError, MissingExtraError
+from palate.errors import DataError
 from palate.memory.contract import FloatMatrix, TextEncoder
 from palate.memory.words import terms
 
-__all__ = ["CachedEncoder", "hashed_words", "sentence_encoder", "unit_rows"]
+__all__ = ["CachedEncoder", "hashed_words", "unit_rows"]
 
 _WIDTH = 512
 
@@ -31,20 +31,6 @@ def hashed_words(texts: Sequence[str]) -> FloatMatrix:
             code = int.from_bytes(digest, "little")
             found[row, code % _WIDTH] += 1.0 if code >> 63 else -1.0
     return unit_rows(found)
-
-
-def sentence_encoder(model: str = "sentence-transformers/all-MiniLM-L6-v2") -> TextEncoder:
-    """Return a sentence-transformers model as an encoder, loaded now; needs the extra ``memory``."""
-    try:
-        from sentence_transformers import SentenceTransformer  # type: ignore[import-not-found]
-    except ModuleNotFoundError:
-        raise MissingExtraError.needs("sentence-transformers", "memory", f"The encoder {model}") from None
-    loaded = SentenceTransformer(model)
-
-    def encode(texts: Sequence[str]) -> FloatMatrix:
-        return np.asarray(loaded.encode(list(texts), normalize_embeddings=True), dtype=np.float32)
-
-    return encode
 
 
 class CachedEncoder:

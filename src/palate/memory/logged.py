@@ -23,8 +23,7 @@ class LoggedMemory(Memory):
         super().__init__(config, folder=folder)
         self.log = MessageLog(self.folder)
         self._prepare()
-        for number, message in self.log.all():
-            self._index(number, message)
+        self._index_all(list(self.log.all()))
 
     def add(self, message: Message) -> None:
         """Store a message."""
@@ -34,8 +33,7 @@ class LoggedMemory(Memory):
 
     def extend(self, messages: Iterable[Message]) -> None:
         """Store many messages in one transaction."""
-        for number, message in self.log.append_all(messages):
-            self._index(number, message)
+        self._index_all(list(self.log.append_all(messages)))
 
     def recall(self, query: str, k: int = 5, *, user: str = "", time: str = "") -> list[Evidence]:
         """Return at most ``k`` messages that bear on ``query``."""
@@ -59,6 +57,11 @@ class LoggedMemory(Memory):
 
     def _prepare(self) -> None:
         """Make empty indexes, before any message is indexed."""
+
+    def _index_all(self, messages: list[tuple[int, Message]]) -> None:
+        """Take new messages into the index, in order."""
+        for number, message in messages:
+            self._index(number, message)
 
     def _index(self, number: int, message: Message) -> None:
         """Take a new message into the index."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -139,7 +140,10 @@ def one_by_one_equals_all_at_once(case: MemoryCase) -> None:
     for message in small_life():
         single.add(message)
     single.reveal(["m2"], user="ann")
-    assert case.ask(single) == case.ask(case.filled())
+    first, second = case.ask(single), case.ask(case.filled())
+    # A neural encoder rounds differently in batches of different size.
+    assert [replace(evidence, score=0.0) for evidence in first] == [replace(evidence, score=0.0) for evidence in second]
+    assert all(math.isclose(a.score, b.score, abs_tol=1e-5) for a, b in zip(first, second, strict=True))
 
 
 @MEMORY_LAWS.law
