@@ -6,10 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from palate.errors import DataError, MissingExtraError
 from palate.registry import find
 from palate.represent import sentences
+from palate.represent.bert import BertConfig, BertEncoder
 from palate.represent.sentences import SentenceEncoder
 
 
@@ -48,20 +51,70 @@ def test_it_is_in_the_registry() -> None:
     assert find("encoder", "minilm").factory is SentenceEncoder
 
 
+@pytest.mark.slow
+def test_transformers_gives_the_same_vectors(encoder: SentenceEncoder) -> None:
+    transformers = pytest.importorskip("transformers")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(str(encoder.folder))
+    model = transformers.AutoModel.from_pretrained(str(encoder.folder)).eval()
+    texts = [
+        "My boss loves chess.",
+        "The Amber Fair starts on Monday of next week at 19:00.",
+        "我的上司喜欢国际象棋",
+        "é",
+    ]
+    batch = tokenizer(texts, padding=True, return_tensors="pt")
+    with torch.inference_mode():
+        hidden = model(**batch).last_hidden_state * batch["attention_mask"][..., None]
+    theirs = torch.nn.functional.normalize(hidden.sum(1), dim=1).numpy()
+    np.testing.assert_allclose(encoder(texts), theirs, atol=1e-5)
+
+
 def test_a_folder_without_an_encoder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"config\.json"):
-        SentenceEncoder(tmp_path)
+    def refused(mention: str) -> None:
+        with pytest.raises(DataError, match=mention):
+            SentenceEncoder(tmp_path)
+
+    refused(r"config\.json")
     (tmp_path / "1_Pooling").mkdir()
     (tmp_path / "1_Pooling" / "config.json").write_text(json.dumps({"pooling_mode_max_tokens": True}))
-    with pytest.raises(DataError, match="neither mean"):
-        SentenceEncoder(tmp_path)
+    refused("neither mean")
     (tmp_path / "1_Pooling" / "config.json").write_text("{")
-    with pytest.raises(DataError, match="cannot be read"):
-        SentenceEncoder(tmp_path)
+    refused("cannot be read")
+    (tmp_path / "1_Pooling" / "config.json").write_text(json.dumps({"pooling_mode_cls_token": True}))
+    shape = {"vocab_size": 9, "hidden_size": 4, "num_hidden_layers": 1, "num_attention_heads": 2}
+    shape |= {"intermediate_size": 8, "max_position_embeddings": 5, "layer_norm_eps": 1e-12}
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "gpt2", **shape}))
+    (tmp_path / "model.safetensors").write_bytes(b"nothing")
+    refused("no BERT encoder")
+    save_file(
+        BertEncoder(
+            BertConfig(vocabulary=8, embedding_size=4, num_layers=1, num_heads=2, hidden_size=8, positions=5)
+        ).state_dict(),
+        tmp_path / "model.safetensors",
+    )
+    refused("gpt2")
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert", "hidden_act": "gelu", **shape}))
+    refused("size mismatch")
+    (tmp_path / "config.json").write_text(
+        json.dumps({"model_type": "bert", "hidden_act": "gelu", **shape, "vocab_size": 8})
+    )
+    refused(r"tokenizer\.json")
+    (tmp_path / "tokenizer.json").write_text("{}")
+    refused(r"tokenizer\.json cannot be read")
+
+
+def test_padding_changes_nothing() -> None:
+    torch.manual_seed(0)
+    model = BertEncoder(
+        BertConfig(vocabulary=8, embedding_size=4, num_layers=2, num_heads=2, hidden_size=8, positions=5)
+    ).eval()
+    tokens = torch.tensor([[1, 2, 3, 0, 0]])
+    alone = model(tokens[:, :3], torch.ones(1, 3, dtype=torch.bool))
+    torch.testing.assert_close(model(tokens, tokens > 0)[:, :3], alone)
 
 
 def test_a_missing_part_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "transformers", None)
+    monkeypatch.setitem(sys.modules, "tokenizers", None)
     with pytest.raises(MissingExtraError, match=r"palate\[text\]"):
         SentenceEncoder()
     monkeypatch.setattr(sentences, "package_folder", lambda package: None)

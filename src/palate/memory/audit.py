@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from palate.memory.contract import Message
 from palate.memory.trajectory import Question, Trajectory
 
-__all__ = ["AuditReport", "Finding", "audit"]
+__all__ = ["AuditReport", "Finding", "audit", "guesses"]
 
 _RELATIVE = re.compile(r"(下下周|下周)([一二三四五六日天])(?:(早上|上午|下午|晚上|中午)?([一二三四五六七八九十]+)点)?")
 _ABSOLUTE = re.compile(r"(\d+)年(\d+)月(\d+)日")
@@ -67,7 +67,7 @@ def audit(trajectories: Iterable[Trajectory]) -> AuditReport:
         if question.options:
             choices += 1
             findings += _options(name, question)
-            hits.update(guess for guess, at in _guesses(question.options).items() if at == question.key)
+            hits.update(guess for guess, at in guesses(question.options).items() if at == question.key)
         found, did = _times(trajectory)
         findings += found
         checked["relative times"] += did
@@ -133,7 +133,8 @@ def _counts(trajectory: Trajectory) -> tuple[list[Finding], int]:
     return [Finding(trajectory.id, "wrong count of places", f"{count} / {question.answer}")], 1
 
 
-def _guesses(options: tuple[str, ...]) -> dict[str, int]:
+def guesses(options: tuple[str, ...]) -> dict[str, int]:
+    """Return what simple ways to guess choose that look at the options alone, as places by name."""
     pairs = [Counter(option[at : at + 2] for at in range(max(1, len(option) - 1))) for option in options]
     alike = [sum((a & b).total() / max(1, (a | b).total()) for b in pairs) for a in pairs]
     lengths = [len(option) for option in options]

@@ -30,7 +30,7 @@ class NearVectors:
         {7: 0.6000000238418579}
     """
 
-    def __init__(self, connectivity: int = 32, expansion: int = 256) -> None:
+    def __init__(self, connectivity: int = 16, expansion: int = 128) -> None:
         try:
             from usearch.index import Index as Graph
         except ModuleNotFoundError:

