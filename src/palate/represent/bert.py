@@ -91,10 +91,10 @@ class BertEncoder(nn.Module):
     def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
         """Return the last hidden states."""
         x = self.tokens(tokens) + self.positions.weight[: tokens.shape[1]] + self.segments.weight[0]
-        x = self.norm(x)
+        hidden: Tensor = self.norm(x)
         for layer in self.layers:
-            x = layer(x, mask[:, None, None, :])
-        return x
+            hidden = layer(hidden, mask[:, None, None, :])
+        return hidden
 
     @classmethod
     def load(cls, folder: Path) -> BertEncoder:
