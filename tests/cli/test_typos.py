@@ -1,5 +1,6 @@
 """Two hundred misspelt options, config keys and body fields: all refused, each with the right word as a suggestion."""
 
+import difflib
 import importlib
 import inspect
 import random
@@ -32,7 +33,9 @@ def some_typos(words, count, seed):
     while len(found) < count:
         *where, word = draw.choice(usable)
         wrong = misspell(word, draw)
-        if wrong not in {entry[-1] for entry in words if entry[:-1] == tuple(where)}:
+        beside = [entry[-1] for entry in words if entry[:-1] == tuple(where)]
+        # What is as near to another name ("tiem" to "time" and "item") does not tell which one was meant.
+        if wrong not in beside and difflib.get_close_matches(wrong, beside, n=1) == [word]:
             found.append((*where, word, wrong))
     return found
 

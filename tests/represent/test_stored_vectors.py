@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from palate.errors import DataError
-from palate.represent.packages import package_folder
+from palate.packages import package_folder
 from palate.represent.stored_vectors import FloatMatrix, StoredVectors
 
 

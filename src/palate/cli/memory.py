@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from palate.memory.judging import Result
     from palate.memory.trajectory import Trajectory
 
-__all__ = ["app", "audit", "report", "run", "simulate"]
+__all__ = ["app", "audit", "report", "rewrite", "run", "simulate"]
 
 app = App(
     name="memory",
@@ -75,6 +75,43 @@ def simulate(
 
 
 @app.command
+def rewrite(
+    data: Path,
+    *,
+    to: Path,
+    model: str = "endpoint",
+    set: tuple[str, ...] = (),
+    replies: Path | None = None,
+    retries: int = 3,
+    json: bool = False,
+) -> None:
+    """Let a language model say the messages in other words; what loses or adds a fact is refused.
+
+    Args:
+        data: A folder of palate memory simulate.
+        to: Folder to write.
+        model: endpoint (a server) or local (weights in this process).
+        set: Settings of the model, such as url=http://127.0.0.1:8080/v1 or model=NAME; may be repeated.
+        replies: File in which replies are kept, so that an interrupted run asks nothing twice.
+        retries: Further tries after a refusal; then a message stays as it was.
+        json: Print JSON.
+    """
+    from palate.llm.opening import open_model
+    from palate.memory.files import MANIFEST, rewrite_shards
+    from palate.memory.grammar import load_grammar
+    from palate.memory.network import Network, NetworkConfig
+    from palate.memory.rewriting import Rewriter
+
+    settings = _manifest(data / MANIFEST)["settings"]
+    network = Network(NetworkConfig(**settings["network"])) if settings["network"] else None
+    writer = open_model(model, replies=replies, **parse_settings(set))
+    grammar = load_grammar(settings["config"]["language"], network)
+    document = rewrite_shards(data, to, Rewriter(writer, grammar, retries))
+    counts = ", ".join(f"{count:,} {name}" for name, count in document["rewriting"].items()) or "nothing was left to do"
+    finish(document, f"{to}: {counts}.", machine=json)
+
+
+@app.command
 def run(
     data: Path,
     *,
@@ -85,6 +122,7 @@ def run(
     limit: int | None = None,
     format: str | None = None,
     set: tuple[str, ...] = (),
+    reader_set: tuple[str, ...] = (),
     json: bool = False,
 ) -> None:
     """Ask every question of every memory and write a result per memory.
@@ -93,11 +131,12 @@ def run(
         data: A folder of palate memory simulate, or a published file with --format.
         to: Folder of the results.
         memory: Memories to ask; see palate models; may be repeated.
-        reader: What answers: symbolic or lexical.
+        reader: What answers: symbolic, lexical, local (a language model here) or endpoint (one on a server).
         k: Messages to recall.
         limit: Ask only the first so many questions.
         format: Format of a published file: memdaily.
         set: Settings of the memories, NAME=VALUE; may be repeated.
+        reader_set: Settings of the reader, such as url=http://127.0.0.1:8080/v1; may be repeated.
         json: Print JSON.
     """
     from palate.memory.judging import judge
@@ -106,7 +145,8 @@ def run(
 
     trajectories, noise = _questions(data, format, limit)
     factories = {name: cast("type[Memory]", find("memory", name).factory) for name in dict.fromkeys(memory)}
-    answering = find("memory-reader", reader).factory()
+    answers: Any = find("memory-reader", reader).factory
+    answering = answers(answers.Config(**parse_settings(reader_set)))
     results = []
     with progress(machine=json) as shown, shown.task("asking", total=len(factories), unit="memories") as task:
         for name, factory in factories.items():
@@ -167,6 +207,18 @@ def audit(data: Path, *, format: str, json: bool = False) -> None:
     blind = ", ".join(f"{name} {share:.2f}" for name, share in found.blind.items())
     line = f"\n{found.questions:,} questions: {counts}." + (f"\nRight without any message: {blind}." if blind else "")
     finish({**asdict(found), "counts": found.counts}, table, line, machine=json)
+
+
+def _manifest(path: Path) -> dict[str, Any]:
+    import json as codec
+
+    from palate.errors import DataError
+
+    try:
+        found: dict[str, Any] = codec.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read: {error}.", remedy="Make it with: palate memory simulate") from None
+    return found
 
 
 def _questions(data: Path, format: str | None, limit: int | None) -> tuple[list[Trajectory], int]:

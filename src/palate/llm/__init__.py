@@ -1,1 +1,1 @@
-"""A language model behind one door."""
+"""A language model behind one door: local weights or an OpenAI-compatible endpoint."""

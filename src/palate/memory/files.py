@@ -14,11 +14,12 @@ from typing import Any
 
 from palate.errors import ConfigError, DataError
 from palate.memory.network import Network, NetworkConfig
+from palate.memory.rewriting import Rewriter
 from palate.memory.simulator import BLOCK, Simulator, SimulatorConfig
 from palate.memory.trajectory import LETTERS, Trajectory
 from palate.saving import write_json
 
-__all__ = ["read_trajectories", "to_memdaily", "write_parquet", "write_shards"]
+__all__ = ["read_trajectories", "rewrite_shards", "to_memdaily", "write_parquet", "write_shards"]
 
 MANIFEST = "memory.json"
 _SCENARIOS = {"person": "roles", "event": "events", "item": "items", "place": "places", "hybrid": "hybrid"}
@@ -109,6 +110,39 @@ def read_trajectories(path: str | Path) -> Iterator[Trajectory]:
                     yield Trajectory.from_document(json.loads(line))
                 except (ValueError, KeyError, TypeError) as error:
                     raise DataError(f"{shard.name}, line {number} is not a trajectory: {error!r}.") from None
+
+
+def rewrite_shards(source: str | Path, folder: str | Path, rewriter: Rewriter) -> dict[str, Any]:
+    """Write trajectories with their messages in other words, shard by shard, and return the manifest with the counts.
+
+    Shards that are there already are kept; what a language model was asked twice is for its store of replies.
+
+    Args:
+        source: Folder of :func:`write_shards`.
+        folder: Where to write, another folder.
+        rewriter: Rewrites a trajectory; its counts become part of the manifest.
+    """
+    begin, target = Path(source), Path(folder)
+    if begin.resolve() == target.resolve():
+        raise ConfigError(f"{target} is the folder that is read.", remedy="Choose another folder to write to.")
+    target.mkdir(parents=True, exist_ok=True)
+    manifest: dict[str, Any] = json.loads((begin / MANIFEST).read_text()) if (begin / MANIFEST).is_file() else {}
+    shards = {}
+    for shard in sorted(begin.glob("trajectories-*.jsonl")):
+        path = target / shard.name
+        if not path.is_file():
+            scratch = path.with_suffix(".part")
+            with scratch.open("w", encoding="utf-8") as stream:
+                for trajectory in read_trajectories(shard):
+                    document = rewriter(trajectory).to_document()
+                    stream.write(json.dumps(document, ensure_ascii=False, separators=(",", ":")) + "\n")
+            scratch.replace(path)
+        shards[path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
+    if not shards:
+        raise DataError(f"{source} holds no trajectories.", remedy="Make some with: palate memory simulate --to FOLDER")
+    manifest |= {"shards": shards, "rewriting": dict(rewriter.counts)}
+    write_json(target / MANIFEST, manifest)
+    return manifest
 
 
 def write_parquet(path: str | Path, trajectories: Iterable[Trajectory], *, batch: int = 1024) -> int:

@@ -16,9 +16,9 @@ import numpy as np
 import torch
 
 from palate.errors import DataError, MissingExtraError
+from palate.packages import package_folder
 from palate.registry import register
 from palate.represent.bert import BertEncoder
-from palate.represent.packages import package_folder
 
 __all__ = ["SentenceEncoder"]
 
