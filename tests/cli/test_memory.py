@@ -61,3 +61,13 @@ def test_rewrite_and_read_by_a_server(
         app(["rewrite", str(data), "--to", str(data), *server], exit_on_error=False, result_action="return_value")
     with pytest.raises(DataError, match="cannot be read"):
         app(["rewrite", str(tmp_path), "--to", str(other), *server], exit_on_error=False, result_action="return_value")
+
+
+def test_a_long_life_is_told_and_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    size = ("--messages", 800, "--questions", 20)
+    board = call(capsys, "live", "--to", tmp_path, *size, "--memory", "oracle", "--memory", "none")
+    rows = board["levels"][0]["rows"]  # type: ignore[index]
+    assert (rows[0]["retriever"], rows[0]["by type"]["all"]["accuracy"]) == ("oracle", 1.0)
+    assert call(capsys, "report", tmp_path) == board
+    app(["report", str(tmp_path)], exit_on_error=False, result_action="return_value")
+    assert "while the memory grew" in capsys.readouterr().out

@@ -40,7 +40,7 @@ def test_recall_by_hand() -> None:
     recall, ceiling = recall_at(eight, eight[:5])
     assert recall == 0.625
     assert recall / ceiling == 1.0
-    assert recall_at([], ["1"]) == (0.0, 1.0)
+    assert recall_at([], ["1"]) == (0.0, 0.0)
 
 
 def test_the_text_alone_gives_every_key() -> None:

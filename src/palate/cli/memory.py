@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from palate.memory.judging import Result
     from palate.memory.trajectory import Trajectory
 
-__all__ = ["app", "audit", "report", "rewrite", "run", "simulate"]
+__all__ = ["app", "audit", "live", "report", "rewrite", "run", "simulate"]
 
 app = App(
     name="memory",
@@ -160,6 +160,55 @@ def run(
 
 
 @app.command
+def live(
+    *,
+    to: Path,
+    messages: int = 10_000,
+    questions: int = 300,
+    seed: int = 0,
+    memory: tuple[str, ...] = ("none", "recent", "bm25", "fact-store", "oracle"),
+    reader: str = "symbolic",
+    k: int = 5,
+    set: tuple[str, ...] = (),
+    reader_set: tuple[str, ...] = (),
+    json: bool = False,
+) -> None:
+    """Tell one long life, with facts that change, to each memory, ask in between, and write a result per memory.
+
+    Args:
+        to: Folder of the results.
+        messages: Messages of the life.
+        questions: Questions asked while they come.
+        seed: Seed.
+        memory: Memories to tell; see palate models; may be repeated.
+        reader: What answers: symbolic, lexical, local or endpoint.
+        k: Messages to recall.
+        set: Settings of the memories, NAME=VALUE; may be repeated.
+        reader_set: Settings of the reader; may be repeated.
+        json: Print JSON.
+    """
+    from palate.memory.long_judging import judge_long
+    from palate.memory.long_life import LongLife, LongLifeConfig
+    from palate.registry import find
+    from palate.saving import write_json
+
+    told = LongLife(LongLifeConfig(messages=messages, questions=questions, seed=seed))
+    factories = {name: cast("type[Memory]", find("memory", name).factory) for name in dict.fromkeys(memory)}
+    answers: Any = find("memory-reader", reader).factory
+    answering = answers(answers.Config(**parse_settings(reader_set)))
+    results = []
+    with progress(machine=json) as shown, shown.task("living", total=len(factories), unit="memories") as task:
+        for name, factory in factories.items():
+            store = factory(factory.Config.sized("tiny", **parse_settings(set)))
+            result = judge_long(store, answering, told, retriever=name, reader_name=reader, k=k)
+            store.close()
+            write_json(to / f"{name}-{reader}-life.json", result.to_document())
+            results.append(result)
+            task.advance(accuracy=result.accuracy)
+    _show(results, machine=json)
+
+
+@app.command
 def report(results: Path, *, json: bool = False) -> None:
     """Compare the results of a folder; results reached under other terms are refused.
 
@@ -238,7 +287,8 @@ def _questions(data: Path, format: str | None, limit: int | None) -> tuple[list[
 
 def _show(results: list[Result], *, machine: bool) -> None:
     """Show a leaderboard per noise level; within one, all terms must be equal."""
-    from palate.memory.leaderboard import leaderboard, leaderboard_table
+    from palate.memory.leaderboard import growth_table, leaderboard, leaderboard_table
 
     board = leaderboard(results)
-    finish(board, *(leaderboard_table(level) for level in board["levels"]), machine=machine)
+    grown = [growth_table(level) for level in board["levels"] if "growth" in level["rows"][0]]
+    finish(board, *(leaderboard_table(level) for level in board["levels"]), *grown, machine=machine)

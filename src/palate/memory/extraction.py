@@ -50,6 +50,9 @@ _STOP = frozenset(
         "the",
         "a",
         "an",
+        "now",
+        "these",
+        "did",
     ]
 )
 _PERSON = re.compile(r"\bmy ([a-z][a-z-]*)(?: ([a-z][a-z-]*))?", re.IGNORECASE)

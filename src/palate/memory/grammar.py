@@ -15,7 +15,20 @@ from typing import Any, Literal, NamedTuple
 from palate.config import Config
 from palate.errors import ConfigError
 from palate.memory.network import Network, default_network, read_toml
-from palate.memory.programs import Answer, Apply, Compare, Count, Fact, Get, Pair, Program, Select
+from palate.memory.programs import (
+    NOT_MENTIONED,
+    Answer,
+    Apply,
+    Compare,
+    Count,
+    Fact,
+    First,
+    Get,
+    Known,
+    Pair,
+    Program,
+    Select,
+)
 from palate.memory.values import display, read_value
 
 __all__ = ["Grammar", "GrammarConfig", "Language", "Wording", "load_grammar"]
@@ -55,6 +68,11 @@ class GrammarConfig(Config):
     count_among: tuple[str, ...]
     chatter: tuple[str, ...]
     also: tuple[str, ...]
+    now: tuple[str, ...]
+    first: tuple[str, ...]
+    aspect: str
+    hop: tuple[str, ...]
+    unknown: str
     list_and: tuple[str, str]
     by: str
     compose: dict[str, str]
@@ -230,7 +248,10 @@ class Grammar:
             return _capital(_pick(config.compare, draw).format(x=x, y=y, a=noun, more=words.more))
         if isinstance(program, Count):
             return self._ask_count(program, draw)
-        inner = program.of if isinstance(program, Apply) else program
+        if isinstance(program, First):
+            group = self._join([self.aspect(*place) for place in program.places])
+            return _capital(_pick(config.first, draw).format(g=group))
+        inner = program.of if isinstance(program, Apply | Known) else program
         noun = _pick(config.attributes[inner.attribute].nouns, draw)
         if isinstance(program, Apply):
             noun = config.derived[program.function].format(a=noun, n=program.number)
@@ -240,8 +261,21 @@ class Grammar:
         if isinstance(of, str):
             return self.mention(of)
         noun = _pick(self.config.attributes[of.attribute].nouns, draw)
-        value = self.shown(of.attribute, of.value)
-        return _pick(self.config.reference, draw).format(kind=self.config.kinds[of.kind], a=noun, v=value)
+        if isinstance(of.value, Get):
+            assert isinstance(of.value.of, str)
+            templates, value = self.config.hop, self.aspect(of.value.of, of.value.attribute)
+        else:
+            templates, value = self.config.reference, self.shown(of.attribute, of.value)
+        return _pick(templates, draw).format(kind=self.config.kinds[of.kind], a=noun, v=value)
+
+    def aspect(self, entity: str, attribute: str) -> str:
+        """Return how an attribute of an entity is spoken of without its value."""
+        return self.config.aspect.format(m=self.mention(entity), a=self.config.attributes[attribute].nouns[0])
+
+    def ask_now(self, program: Get, draw: Draw) -> str:
+        """Word a question for the value that counts today."""
+        noun = _pick(self.config.attributes[program.attribute].nouns, draw)
+        return _capital(_pick(self.config.now, draw).format(a=noun, r=self._reference(program.of, draw)))
 
     def _ask_count(self, program: Count, draw: Draw) -> str:
         noun = _pick(self.config.attributes[program.attribute].nouns, draw)
@@ -263,6 +297,10 @@ class Grammar:
             if answer[1] == 1 and gap.endswith("s"):
                 gap = gap[:-1]
             return self.config.by.format(x=self.mention(answer[0]), d=gap)
+        if isinstance(program, First):
+            return self.aspect(*answer)
+        if isinstance(program, Known):
+            return self.config.unknown if answer == NOT_MENTIONED else self.shown(program.of.attribute, answer)
         if isinstance(program, Get):
             return self.shown(program.attribute, answer)
         if isinstance(program, Apply) and program.function == "season":

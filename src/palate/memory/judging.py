@@ -12,12 +12,13 @@ import numpy as np
 
 from palate.errors import ConfigError, DataError
 from palate.evaluate.intervals import bootstrap_interval
-from palate.memory.answering import Reader
-from palate.memory.contract import Memory
-from palate.memory.trajectory import Trajectory
+from palate.memory.answering import Reader, Reply
+from palate.memory.contract import Evidence, Memory
+from palate.memory.trajectory import Question, Trajectory
 
-__all__ = ["JUDGE", "Outcome", "Result", "judge", "recall_at", "same_terms"]
+__all__ = ["JUDGE", "Outcome", "Result", "ask", "judge", "outcome_of", "recall_at", "result_of", "same_terms"]
 
+Asked = tuple[list[Evidence], Reply, float, float]
 JUDGE = "exact letter of four, version 1"
 
 
@@ -42,6 +43,7 @@ class Outcome:
         recall_seconds: Time to recall.
         answer_seconds: Time to recall and answer.
         prompt_length: Characters that the reader was given.
+        age: Messages since the oldest piece of evidence.
     """
 
     id: str
@@ -60,6 +62,7 @@ class Outcome:
     recall_seconds: float
     answer_seconds: float
     prompt_length: int
+    age: int = 0
 
 
 @dataclass(frozen=True)
@@ -109,10 +112,7 @@ class Result:
                 "questions": len(correct),
                 "accuracy": float(correct.mean()),
                 "interval": [ends.low, ends.high],
-                f"recall@{self.k}": float(self.column("recall", type).mean()),
-                "normalised recall": float((self.column("recall", type) / self.column("ceiling", type)).mean()),
-                "all evidence": float(self.column("whole", type).mean()),
-                "reciprocal rank": float(self.column("reciprocal_rank", type).mean()),
+                **self._retrieval(type),
             }
         answered = ~(self.column("abstained").astype(bool))
         counts = {
@@ -129,6 +129,22 @@ class Result:
             "prompt_length": float(self.column("prompt_length").mean()),
         }
         return {**self.terms(), "retriever": self.retriever, "by type": rows, **counts, **times, **size}
+
+    def _retrieval(self, type: str | None) -> dict[str, float | None]:
+        """Return means over the questions that have evidence, ``None`` where none has."""
+        ceiling = self.column("ceiling", type)
+        proven = ceiling > 0
+
+        def mean(values: np.ndarray[Any, np.dtype[np.float64]]) -> float | None:
+            return float(values.mean()) if len(values) else None
+
+        recall = self.column("recall", type)[proven]
+        return {
+            f"recall@{self.k}": mean(recall),
+            "normalised recall": mean(recall / ceiling[proven]),
+            "all evidence": mean(self.column("whole", type)[proven]),
+            "reciprocal rank": mean(self.column("reciprocal_rank", type)[proven]),
+        }
 
     def terms(self) -> dict[str, Any]:
         """Return what must be equal for two results to be compared."""
@@ -148,7 +164,7 @@ class Result:
 
 
 def recall_at(evidence: Sequence[str], retrieved: Sequence[str], k: int = 5) -> tuple[float, float]:
-    """Return recall among the first ``k`` distinct retrieved ids, and the largest that ``k`` allows.
+    """Return recall among the first ``k`` distinct retrieved ids, and the largest that ``k`` allows (0: no evidence).
 
     Example:
         >>> recall_at(["3", "9"], ["9", "9", "1", "4", "0"])
@@ -156,7 +172,7 @@ def recall_at(evidence: Sequence[str], retrieved: Sequence[str], k: int = 5) -> 
     """
     wanted = set(evidence)
     if not wanted:
-        return 0.0, 1.0
+        return 0.0, 0.0
     first = list(dict.fromkeys(retrieved))[:k]
     return len(wanted.intersection(first)) / len(wanted), min(1.0, k / len(wanted))
 
@@ -182,15 +198,33 @@ def judge(
         k: Messages to recall.
         noise: Noise messages per real one, for the report.
     """
-    outcomes, digest = [], hashlib.sha256()
+    outcomes, asked = [], []
     for trajectory in trajectories:
         question = trajectory.question
         if len(question.options) != 4:
             raise DataError(f'Question "{trajectory.id}" has {len(question.options)} options; 4 are expected.')
-        digest.update(repr((trajectory.id, question.text, question.options, question.key)).encode())
+        asked.append((trajectory.id, question))
         outcomes.append(_ask(memory, reader, trajectory, k))
+    return result_of(memory, reader, asked, outcomes, retriever=retriever, reader_name=reader_name, k=k, noise=noise)
+
+
+def result_of(
+    memory: Memory,
+    reader: Reader,
+    asked: Iterable[tuple[str, Question]],
+    outcomes: Sequence[Outcome],
+    *,
+    retriever: str,
+    reader_name: str,
+    k: int,
+    noise: int,
+) -> Result:
+    """Return outcomes together with the terms under which they were reached."""
     if not outcomes:
         raise DataError("There are no questions to ask.")
+    digest = hashlib.sha256()
+    for id, question in asked:
+        digest.update(repr((id, question.text, question.options, question.key)).encode())
     prompt = hashlib.sha256(reader.prompt.encode()).hexdigest()[:16] if reader.prompt else ""
     settings = memory.config.model_dump(mode="json")
     return Result(
@@ -208,26 +242,70 @@ def judge(
 
 
 def _ask(memory: Memory, reader: Reader, trajectory: Trajectory, k: int) -> Outcome:
-    question, user = trajectory.question, trajectory.messages[0].user
+    question, user, count = trajectory.question, trajectory.messages[0].user, len(trajectory.messages)
     begun = time.perf_counter()
     memory.extend(trajectory.messages)
     stored = time.perf_counter()
+    asked = ask(memory, reader, question, user, k)
+    for message in trajectory.messages:
+        memory.delete(message.id, user=user)
+    return outcome_of(
+        asked,
+        question,
+        id=trajectory.id,
+        scenario=trajectory.scenario,
+        messages=count,
+        add_seconds=(stored - begun) / count,
+        everything=memory.order == "time",
+        k=k,
+    )
+
+
+def ask(memory: Memory, reader: Reader, question: Question, user: str, k: int) -> Asked:
+    """Recall and answer; a yardstick is told the evidence first, outside of the time."""
     memory.reveal(question.evidence, user=user)
     ready = time.perf_counter()
     recalled = memory.recall(question.text, k, user=user, time=question.time)
     found = time.perf_counter()
     reply = reader.answer(question.text, question.options, recalled, time=question.time)
     done = time.perf_counter()
+    return recalled, reply, found - ready, done - ready
+
+
+def outcome_of(
+    asked: Asked,
+    question: Question,
+    *,
+    id: str,
+    scenario: str,
+    messages: int,
+    add_seconds: float,
+    everything: bool,
+    k: int,
+    age: int = 0,
+) -> Outcome:
+    """Return what happened to a question.
+
+    Args:
+        asked: What was recalled and replied, and the seconds to recall, and to recall and answer.
+        question: The question.
+        id: Its name.
+        scenario: What it is about.
+        messages: Messages that the memory held.
+        add_seconds: Time to store one message.
+        everything: Whether the memory returns messages in order instead of the best first; it then has no first ``k``,
+            and all of it is what the reader sees.
+        k: Messages that were recalled.
+        age: Messages since the oldest piece of evidence.
+    """
+    recalled, reply, recall_seconds, answer_seconds = asked
     ids = [evidence.id for evidence in recalled]
-    # A memory that returns everything in order has no first k: all of it is what the reader sees.
-    recall, ceiling = recall_at(question.evidence, ids, max(k, len(ids)) if memory.order == "time" else k)
-    ranks = [rank for rank, id in enumerate(ids, start=1) if id in question.evidence]
-    for message in trajectory.messages:
-        memory.delete(message.id, user=user)
+    recall, ceiling = recall_at(question.evidence, ids, max(k, len(ids)) if everything else k)
+    ranks = [rank for rank, found in enumerate(ids, start=1) if found in question.evidence]
     return Outcome(
-        id=trajectory.id,
+        id=id,
         type=question.type,
-        scenario=trajectory.scenario,
+        scenario=scenario,
         correct=reply.choice == question.key,
         recall=recall,
         ceiling=ceiling,
@@ -236,11 +314,12 @@ def _ask(memory: Memory, reader: Reader, trajectory: Trajectory, k: int) -> Outc
         abstained=reply.choice is None and reply.parsed and not reply.failed,
         unparsed=not reply.parsed,
         failed=reply.failed,
-        messages=len(trajectory.messages),
-        add_seconds=(stored - begun) / len(trajectory.messages),
-        recall_seconds=found - ready,
-        answer_seconds=done - ready,
+        messages=messages,
+        add_seconds=add_seconds,
+        recall_seconds=recall_seconds,
+        answer_seconds=answer_seconds,
         prompt_length=reply.prompt_length,
+        age=age,
     )
 
 

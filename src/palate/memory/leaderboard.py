@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from palate.evaluate.significance import holm, permutation_test
 from palate.memory.judging import Result, same_terms
+from palate.memory.long_judging import growth
 from palate.memory.trajectory import QUESTION_TYPES
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-__all__ = ["leaderboard", "leaderboard_table"]
+__all__ = ["growth_table", "leaderboard", "leaderboard_table"]
 
 
 def leaderboard(results: Sequence[Result]) -> dict[str, Any]:
@@ -32,6 +33,9 @@ def leaderboard(results: Sequence[Result]) -> dict[str, Any]:
         rows = [result.summary() for result in ranked]
         for row, p_value in zip(rows, [None, *corrected], strict=True):
             row["p_value against the best"] = p_value
+        for row, result in zip(rows, ranked, strict=True):
+            if any(outcome.age for outcome in result.outcomes):
+                row["growth"] = growth(result.outcomes)
         levels.append({"noise": noise, "terms": ranked[0].terms(), "rows": rows})
     return {"levels": levels}
 
@@ -41,9 +45,10 @@ def leaderboard_table(level: dict[str, Any]) -> Table:
     from rich.table import Table
 
     rows, k = level["rows"], level["terms"]["k"]
-    types = [type for type in QUESTION_TYPES if type in rows[0]["by type"]] or [
-        type for type in rows[0]["by type"] if type != "all"
-    ]
+    known = [type for type in rows[0]["by type"] if type != "all"]
+    types = sorted(
+        known, key=lambda type: QUESTION_TYPES.index(type) if type in QUESTION_TYPES else len(QUESTION_TYPES)
+    )
     title = f"{level['noise']} noise messages per message, reader {level['terms']['reader']}"
     table = Table("memory", "accuracy", "95 % interval", *types, title=title, box=None, padding=(0, 1, 0, 0))
     for name in (f"recall@{k}", "add µs", "recall ms", "failed", "unparsed", "abstained"):
@@ -60,4 +65,27 @@ def leaderboard_table(level: dict[str, Any]) -> Table:
             f"{1e3 * row['recall_seconds']:.2f}",
             *(str(row[name]) for name in ("failed", "unparsed", "abstained")),
         )
+    return table
+
+
+def growth_table(level: dict[str, Any]) -> Table:
+    """Return how each memory fared while it grew, for results of a long life."""
+    from rich.table import Table
+
+    title = "while the memory grew"
+    table = Table("memory", "messages", "questions", "accuracy", title=title, box=None, padding=(0, 1, 0, 0))
+    for name in ("recall", "median age", "add µs", "recall ms"):
+        table.add_column(name, justify="right")
+    for row in level["rows"]:
+        for part in row.get("growth", ()):
+            table.add_row(
+                row["retriever"],
+                f"{part['messages']:,}",
+                str(part["questions"]),
+                f"{part['accuracy']:.3f}",
+                "" if part["recall"] is None else f"{part['recall']:.3f}",
+                "" if part["median age"] is None else f"{part['median age']:,.0f}",
+                f"{1e6 * part['add_seconds']:.0f}",
+                f"{1e3 * part['recall_seconds']:.2f}",
+            )
     return table

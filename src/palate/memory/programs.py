@@ -13,6 +13,7 @@ from enum import Enum
 from typing import Any, NamedTuple
 
 __all__ = [
+    "NOT_MENTIONED",
     "ORDINALS",
     "Answer",
     "Apply",
@@ -20,7 +21,9 @@ __all__ = [
     "Count",
     "Fact",
     "Facts",
+    "First",
     "Get",
+    "Known",
     "Pair",
     "Program",
     "Select",
@@ -33,6 +36,8 @@ __all__ = [
 EDUCATION = ("high school diploma", "college certificate", "bachelor's degree", "master's degree", "doctorate")
 ORDINALS = ("age", "height", "birthday", "education", "scale", "duration", "price", "distance")
 _MONTH_STARTS = (0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334)
+
+NOT_MENTIONED = ""  # no value is empty
 
 Value = str | int
 Facts = Mapping[tuple[str, str], Value]
@@ -68,15 +73,18 @@ def magnitude(attribute: str, value: Value) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Select:
-    """The one entity of ``kind`` whose ``attribute`` is ``value``."""
+    """The one entity of ``kind`` whose ``attribute`` is ``value``, or is an attribute of another entity."""
 
     kind: str
     attribute: str
-    value: Value
+    value: Value | Get
 
     def solve(self, facts: Facts) -> str | Unsolved:
         """Return the entity."""
-        prefix, attribute, value = self.kind + ":", self.attribute, self.value
+        prefix, attribute = self.kind + ":", self.attribute
+        value = self.value.solve(facts) if isinstance(self.value, Get) else self.value
+        if isinstance(value, Unsolved):
+            return value
         found = [e for (e, a), v in facts.items() if a == attribute and v == value and e.startswith(prefix)]
         if not found:
             return Unsolved.UNKNOWN
@@ -165,7 +173,31 @@ class Pair:
         return next((answer for answer in answers if isinstance(answer, Unsolved)), answers)
 
 
-Program = Get | Apply | Compare | Count | Pair
+@dataclass(frozen=True, slots=True)
+class Known:
+    """An attribute of an entity, or :data:`NOT_MENTIONED`: what was never said is an answer, too."""
+
+    of: Get
+
+    def solve(self, facts: Facts) -> Answer:
+        """Return the value."""
+        value = self.of.solve(facts)
+        return NOT_MENTIONED if value is Unsolved.UNKNOWN else value
+
+
+@dataclass(frozen=True, slots=True)
+class First:
+    """Which of some (entity, attribute) was spoken of first; solved over the numbers of the first messages on them."""
+
+    places: tuple[tuple[str, str], ...]
+
+    def solve(self, facts: Facts) -> Answer:
+        """Return the place."""
+        known = [(int(facts[place]), place) for place in self.places if place in facts]
+        return min(known)[1] if len(known) == len(self.places) else Unsolved.UNKNOWN
+
+
+Program = Get | Apply | Compare | Count | Pair | Known | First
 
 
 def _season(value: Value, _: int) -> int:
@@ -188,7 +220,11 @@ def to_document(program: Program | Select | str) -> Any:
         return program
     fields = [getattr(program, name) for name in type(program).__slots__]
     parts = [to_document(f) if isinstance(f, Program | Select) else f for f in fields]
-    return [type(program).__name__.lower(), *[list(p) if isinstance(p, tuple) else p for p in parts]]
+    return [type(program).__name__.lower(), *[_plain(part) for part in parts]]
+
+
+def _plain(part: Any) -> Any:
+    return [_plain(entry) for entry in part] if isinstance(part, tuple) else part
 
 
 def from_document(document: Any) -> Any:
@@ -200,7 +236,7 @@ def from_document(document: Any) -> Any:
     """
     if not isinstance(document, list):
         return document
-    kinds = {kind.__name__.lower(): kind for kind in (Select, Get, Apply, Compare, Count, Pair)}
-    if not document or document[0] not in kinds:
-        return tuple(document)
+    kinds = {kind.__name__.lower(): kind for kind in (Select, Get, Apply, Compare, Count, Pair, Known, First)}
+    if not document or not isinstance(document[0], str) or document[0] not in kinds:
+        return tuple(from_document(part) for part in document)
     return kinds[document[0]](*(from_document(part) for part in document[1:]))

@@ -24,9 +24,12 @@ __all__ = ["SymbolicReader"]
 
 Facts = dict[tuple[str, str], Statement]
 
+_FIRST = re.compile(r"\bfirst\b", re.IGNORECASE)
+_UNSAID = re.compile(r"\b(?:not|never) (?:mention|said|told)|n't (?:mention|say|tell)", re.IGNORECASE)
+_PROPER = re.compile(r"\b[A-Z][a-z]+\b")
 _ALSO = re.compile(r"(?<=[.?]) (?:Also,|Another question:|One more thing:|Besides,|Moreover,) ")
 _DESCRIBED = re.compile(
-    r"the (person|event|item|place) (?:whose (?P<n1>.+?) is (?P<v1>.+?)|with (?P<v2>.+?) as the (?P<n2>.+?)|"
+    r"the (person|event|item|place) (?:whose (?P<n1>.+?) (?:is|equals) (?P<v1>.+?)|with (?P<v2>.+?) as the (?P<n2>.+?)|"
     r"that has the (?P<rest>.+?))[?.](?: |$)"
 )
 _SEASONS = (
@@ -45,11 +48,15 @@ class SymbolicReader(Reader):
     def answer(self, question: str, options: Sequence[str], recalled: Sequence[Evidence], *, time: str = "") -> Reply:
         """Return the option that follows from the messages."""
         facts: Facts = {}
+        heard: dict[tuple[str, str], str] = {}
         for evidence in sorted(recalled, key=lambda entry: entry.time):
             statement = extract(evidence.text, evidence.time)
             if statement is not None:
+                heard.setdefault((statement.subject, statement.relation), evidence.time)
                 facts[statement.subject, statement.relation] = statement
         length = len(question) + sum(len(evidence.text) for evidence in recalled)
+        if _FIRST.search(question) and all(subjects_in(option) for option in options):
+            return Reply(_earliest(options, heard), prompt_length=length)
         parts = _ALSO.split(question, maxsplit=1)
         if len(parts) == 1:
             return Reply(_solve(question, list(options), facts), prompt_length=length)
@@ -59,6 +66,20 @@ class SymbolicReader(Reader):
         chosen = [_fitting(part, [half[at] for half in halves], facts) for at, part in enumerate(parts)]
         both = chosen[0] & chosen[1]
         return Reply(both.pop() if len(both) == 1 else None, prompt_length=length)
+
+
+def _earliest(options: Sequence[str], heard: dict[tuple[str, str], str]) -> int | None:
+    """Return which of the options, each an attribute of somebody, was heard of first; all must have been."""
+    times = []
+    for option in options:
+        subject = subjects_in(option)[0]
+        rest = re.sub(re.escape(subject), "", option, flags=re.IGNORECASE)
+        relation = relation_in(rest, person=subject.startswith("my "))
+        time = heard.get((subject, relation or ""))
+        if time is None:
+            return None
+        times.append(time)
+    return times.index(min(times))
 
 
 def _solve(question: str, options: list[str], facts: Facts) -> int | None:
@@ -84,7 +105,10 @@ def _fitting(question: str, options: list[str], facts: Facts) -> set[int]:
     asked = re.split(r"[:.?] ", asked.strip())[-1] if described is not None else asked
     relation = relation_in(asked, person=subject.startswith("my "))
     statement = facts.get((subject, relation or ""))
-    return set() if statement is None else _value(asked, statement, options)
+    if statement is None:
+        # Where "you did not say" is among the options, not to know is an answer.
+        return {at for at, option in enumerate(options) if _UNSAID.search(option)} if relation else set()
+    return _value(asked, statement, options)
 
 
 def _described(found: re.Match[str], facts: Facts) -> str | None:
@@ -94,6 +118,8 @@ def _described(found: re.Match[str], facts: Facts) -> str | None:
     if relation is None:
         return None
     value = value or found["rest"]
+    if subjects_in(value):
+        return _same_name(value, relation, facts)
     wanted = number_in(relation, value)
     hits = []
     for (subject, name), statement in facts.items():
@@ -107,6 +133,24 @@ def _described(found: re.Match[str], facts: Facts) -> str | None:
         if same:
             hits.append(subject)
     return hits[0] if len(hits) == 1 else None
+
+
+def _same_name(other: str, relation: str, facts: Facts) -> str | None:
+    """Return who has a relation to the same place or firm as ``other``, such as "the venue of the Amber Fair"."""
+    subject = subjects_in(other)[0]
+    rest = re.sub(re.escape(subject), "", other, flags=re.IGNORECASE)
+    known = facts.get((subject, relation_in(rest, person=subject.startswith("my ")) or ""))
+    if known is None:
+        return None
+    names = _names(known)
+    hits = [s for (s, r), found in facts.items() if r == relation and s != subject and names & _names(found)]
+    return hits[0] if len(hits) == 1 else None
+
+
+def _names(statement: Statement) -> set[str]:
+    """Return the proper names of a statement but for those of its subject and the word that it begins with."""
+    text = statement.text[:1].lower() + statement.text[1:]
+    return set(_PROPER.findall(re.sub(re.escape(statement.subject), "", text, flags=re.IGNORECASE)))
 
 
 def _value(asked: str, statement: Statement, options: list[str]) -> set[int]:

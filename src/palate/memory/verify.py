@@ -9,14 +9,15 @@ from __future__ import annotations
 import calendar
 import datetime
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+from palate.memory.contract import Message
 from palate.memory.grammar import Grammar
 from palate.memory.programs import to_document
-from palate.memory.trajectory import Trajectory
+from palate.memory.trajectory import Question, Trajectory
 
-__all__ = ["brute_force", "disagreements"]
+__all__ = ["brute_force", "disagreements", "disagreements_of_a_long_life"]
 
 Row = dict[str, Any]
 SCHOOL = {"high": 0, "college": 1, "bachelor's": 2, "master's": 3, "doctorate": 4}
@@ -53,6 +54,49 @@ def disagreements(trajectory: Trajectory, grammar: Grammar) -> list[str]:
     return found
 
 
+def disagreements_of_a_long_life(told: Iterable[Message | Question], grammar: Grammar) -> list[str]:
+    """Return what is wrong with the questions of a long life, each judged on the messages before it.
+
+    Checked are the key from all messages and from the evidence alone, that each piece of evidence is needed, that
+    options differ, and that times increase.
+    """
+    rows: dict[str, Row] = {}
+    found, last = [], ""
+    for entry in told:
+        if entry.time <= last:
+            found.append(f"{entry.time} does not come after {last}")
+        last = entry.time
+        if isinstance(entry, Message):
+            fact = grammar.parse(entry.text, said=entry.time)
+            if fact is not None:
+                kind, name = fact.entity.split(":", 1)
+                known = {"kind": kind, "name": name, "attribute": fact.attribute, "value": fact.value}
+                rows[entry.id] = {**known, "at": int(entry.id)}
+            continue
+        found += [f"{entry.text}: {what}" for what in _wrong_with(entry, rows, grammar)]
+    return found
+
+
+def _wrong_with(question: Question, rows: dict[str, Row], grammar: Grammar) -> list[str]:
+    document = to_document(question.program)  # type: ignore[arg-type]
+    everything = brute_force(document, list(rows.values()))
+    if len(everything) != 1:
+        return [f"{len(everything)} answers"]
+    found = []
+    if grammar.answer(question.program, _shape(everything[0])) != question.answer:  # type: ignore[arg-type]
+        found.append(f"key {question.answer!r}, brute force {everything[0]!r}")
+    if question.evidence and brute_force(document, [rows[id] for id in question.evidence]) != everything:
+        found.append("the evidence alone does not give the key")
+    found += [
+        f"message {id} is not needed"
+        for id in question.evidence
+        if brute_force(document, [row for other, row in rows.items() if other != id]) == everything
+    ]
+    if len(set(question.options)) != len(question.options):
+        found.append("two options are alike")
+    return found
+
+
 def read_rows(trajectory: Trajectory, grammar: Grammar) -> dict[str, Row]:
     """Read real messages back with the grammar's inverse, and noise from what it was made of, as rows by message id."""
     rows: dict[str, Row] = {}
@@ -75,6 +119,10 @@ def brute_force(document: list[Any], rows: Sequence[Row]) -> list[Any]:
     if head == "get":
         names = _names(rest[0], rows)
         return [value for name in names for value in _current(rows, name, rest[1])] if len(names) == 1 else []
+    if head == "known":
+        return brute_force(rest[0], rows) or [""]
+    if head == "first":
+        return _earliest(rest[0], rows)
     if head == "compare":
         attribute, *pair = rest
         options = []
@@ -97,8 +145,23 @@ def _names(reference: Any, rows: Sequence[Row]) -> list[str]:
     if isinstance(reference, str):
         return [reference]
     _, kind, attribute, value = reference
+    if isinstance(value, list):
+        told = brute_force(value, rows)
+        if len(told) != 1:
+            return []
+        value = told[0]
     people = {f"{row['kind']}:{row['name']}" for row in rows if row["kind"] == kind}
     return sorted(name for name in people if _current(rows, name, attribute) == [value])
+
+
+def _earliest(places: list[list[str]], rows: Sequence[Row]) -> list[Any]:
+    """Return the place that the earliest message is about; nothing if one of them was never spoken of."""
+    heard: dict[tuple[str, str], int] = {}
+    for row in rows:
+        place = (f"{row['kind']}:{row['name']}", row["attribute"])
+        heard[place] = min(heard.get(place, int(row["at"])), int(row["at"]))
+    asked = [(heard.get((entity, attribute), -1), [entity, attribute]) for entity, attribute in places]
+    return [] if min(asked)[0] < 0 else [min(asked)[1]]
 
 
 def _current(rows: Sequence[Row], entity: str, attribute: str) -> list[Any]:
