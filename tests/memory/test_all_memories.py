@@ -16,17 +16,54 @@ from palate.memory.encoding import CachedEncoder, hashed_words
 from palate.memory.fact_store import FactStore, TemporalGraph
 from palate.memory.fading import MemoryBankMemory, agent_score, retention
 from palate.memory.near_vectors import NearVectors
+from palate.memory.outside import OutsideMemory
 from palate.memory.simulator import Simulator, SimulatorConfig
 from palate.memory.summary import SummaryConfig, SummaryMemory
 from palate.memory.vectors import VectorList
-from palate.registry import names
+from palate.registry import find, names
 from palate.testing.memories import check_memory, small_life
 
+OUTSIDE = ("langmem", "mem0", "memengine")  # held to the contract by benchmarks/memory_contracts.py
 
-@pytest.mark.parametrize("name", [name for name in names("memory") if name != "bm25s"])
+
+@pytest.mark.parametrize("name", [name for name in names("memory") if name not in ("bm25s", *OUTSIDE)])
 def test_every_memory_keeps_the_contract(name: str) -> None:
     report = check_memory(name)
     assert report.ran >= 11
+
+
+class Borrowed(OutsideMemory):
+    """A library of one list per user, to hold what the adapters share to the contract."""
+
+    def _prepare(self) -> None:
+        self.rows: dict[str, dict[int, np.ndarray]] = {}
+
+    def _put(self, number: int, message: Message) -> int:
+        self.rows.setdefault(message.user, {})[number] = self.vector(message.text)
+        return number
+
+    def _take(self, name: int, message: Message) -> None:
+        del self.rows[message.user][name]
+
+    def _find(self, query: str, k: int, user: str) -> dict[int, float]:
+        found = {number: float(row @ self.vector(query)) for number, row in self.rows.get(user, {}).items()}
+        return dict(sorted(found.items(), key=lambda entry: (-entry[1], entry[0]))[:k])
+
+
+def test_what_adapters_share_keeps_the_contract() -> None:
+    assert check_memory(Borrowed).ran >= 11
+    memory = Borrowed()
+    memory.add(Message("a", " "))
+    assert memory.rows == {}
+    assert memory.delete("a")
+
+
+@pytest.mark.parametrize("name", OUTSIDE)
+def test_a_memory_of_another_library_names_its_extra(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for package in ("mem0", "langmem", "langgraph.store.memory", "memengine"):
+        monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(MissingExtraError, match=rf"palate\[{name}\]"):
+        find("memory", name).factory()
 
 
 def test_bm25s_keeps_the_contract_or_names_its_extra() -> None:
@@ -34,7 +71,7 @@ def test_bm25s_keeps_the_contract_or_names_its_extra() -> None:
         import bm25s  # noqa: F401
     except ModuleNotFoundError:
         with pytest.raises(MissingExtraError, match=r"palate\[memory\]"):
-            check_memory("bm25s")
+            find("memory", "bm25s").factory()
     else:
         assert check_memory("bm25s").ran >= 11
 
