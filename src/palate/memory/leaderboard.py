@@ -51,7 +51,7 @@ def leaderboard_table(level: dict[str, Any]) -> Table:
     )
     title = f"{level['noise']} noise messages per message, reader {level['terms']['reader']}"
     table = Table("memory", "accuracy", "95 % interval", *types, title=title, box=None, padding=(0, 1, 0, 0))
-    for name in (f"recall@{k}", "add µs", "recall ms", "failed", "unparsed", "abstained"):
+    for name in (f"recall@{k}", "add µs", "recall ms", "characters read", "failed", "unparsed", "abstained"):
         table.add_column(name, justify="right")
     for row in rows:
         whole = row["by type"]["all"]
@@ -60,9 +60,10 @@ def leaderboard_table(level: dict[str, Any]) -> Table:
             f"{whole['accuracy']:.3f}",
             f"{whole['interval'][0]:.3f} to {whole['interval'][1]:.3f}",
             *(f"{row['by type'][type]['accuracy']:.2f}" for type in types),
-            f"{whole[f'recall@{k}']:.3f}",
+            "" if whole[f"recall@{k}"] is None else f"{whole[f'recall@{k}']:.3f}",
             f"{1e6 * row['add_seconds']:.0f}",
             f"{1e3 * row['recall_seconds']:.2f}",
+            f"{row['prompt_length']:,.0f}",
             *(str(row[name]) for name in ("failed", "unparsed", "abstained")),
         )
     return table
