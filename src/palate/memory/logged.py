@@ -89,8 +89,5 @@ def in_order(messages: list[Message]) -> list[Evidence]:
 def top(scores: dict[int, float], k: int, log: MessageLog) -> list[Evidence]:
     """Return the ``k`` best of scores by message number; of equal ones the older message comes first."""
     best = sorted(scores.items(), key=lambda entry: (-entry[1], entry[0]))[:k]
-    found = []
-    for number, score in best:
-        message = log.get(number)
-        found.append(Evidence(message.id, message.text, score, message.time))
-    return found
+    messages = log.get_all([number for number, _ in best])
+    return [Evidence(m.id, m.text, score, m.time) for m, (_, score) in zip(messages, best, strict=True)]

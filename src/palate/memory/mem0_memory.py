@@ -59,7 +59,9 @@ class Mem0Memory(OutsideMemory):
         self._library.delete(name)
 
     def _find(self, query: str, k: int, user: str) -> dict[int, float]:
-        found = self._library.search(query, filters={"user_id": _name(user)}, top_k=k, threshold=0.0)
+        # Messages that fit equally well come in the order of mem0's random ids: fetch more, so that the older ones win.
+        wider = max(4 * k, 60)
+        found = self._library.search(query, filters={"user_id": _name(user)}, top_k=wider, threshold=0.0)
         return {int(hit["metadata"]["number"]): float(hit["score"]) for hit in found["results"]}
 
 

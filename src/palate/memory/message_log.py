@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from palate.errors import DataError
@@ -104,12 +104,15 @@ class MessageLog:
         ).fetchall()
         return [Message(*row) for row in reversed(rows)]
 
-    def get(self, number: int) -> Message:
-        """Return the message of a number."""
-        row = self.connection.execute(
-            "SELECT id, text, time, place, user FROM messages WHERE number = ?", (number,)
-        ).fetchone()
-        return Message(*row)
+    def get_all(self, numbers: Sequence[int]) -> list[Message]:
+        """Return the messages of some numbers, in their order."""
+        found: dict[int, Message] = {}
+        for start in range(0, len(numbers), 500):
+            part = numbers[start : start + 500]
+            marks = ",".join("?" * len(part))
+            asked = f"SELECT number, id, text, time, place, user FROM messages WHERE number IN ({marks})"
+            found.update({row[0]: Message(*row[1:]) for row in self.connection.execute(asked, part)})
+        return [found[number] for number in numbers]
 
     def __len__(self) -> int:
         return int(self.connection.execute("SELECT COUNT(*) FROM messages").fetchone()[0])
