@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, ClassVar, Literal, Self
 
@@ -130,7 +130,8 @@ class CoCorrRec(NeuralModel):
 
     The device carries a state of fixed size (:mod:`palate.sequence.device_step`) and works without the cloud: a
     missing correction is P = Q = 0. ``lag`` says how many items late the correction is when scoring; ``None``
-    means that there is none. In training each row draws its lag from 0, m and 2 m.
+    means that there is none. In training each row draws its lag from 0, m and 2 m. ``upload`` replaces what the
+    cloud learns of the hidden states (the summaries of every prefix), for example by noisy ones.
 
     Shapes:
         encode: items ``[B, N]`` -> ``[B, N, D]``, any N.
@@ -148,6 +149,7 @@ class CoCorrRec(NeuralModel):
         config = config or CoCorrRecConfig.sized("tiny")
         super().__init__(num_items, config)
         self.lag: int | None = 0
+        self.upload: Callable[[Tensor], tuple[Tensor, Tensor]] | None = None
         self.dropout = Dropout(config.dropout)
         self.scn = SelfCorrectionNetwork(config)
         self.apply(partial(initialise, std=config.initial_std))
@@ -202,8 +204,22 @@ class CoCorrRec(NeuralModel):
         """
         rows = torch.arange(len(hidden), device=hidden.device)
         last = (lengths - 1).clamp(min=0)
-        attention, bias = self.gcn(*(summary[rows, last] for summary in self.gcn.summaries(hidden)))
+        attention, bias = (summary[rows, last] for summary in self.summaries(hidden))
+        return self.answer(attention, bias)
+
+    def answer(self, attention_summary: Tensor, bias_summary: Tensor) -> Correction:
+        """Return the cloud's answer to the two summaries of a device that ran the recurrent parts itself.
+
+        Shapes:
+            two summaries ``[B, 64]`` -> attention ``[B, h, m, m]``, bias ``[B, h, m, d]``.
+        """
+        attention, bias = self.gcn(attention_summary, bias_summary)
         return Correction(attention, bias, *self.weights())
+
+    def summaries(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what the cloud knows of every prefix of ``hidden``, two ``[B, N, 64]``; see ``upload``."""
+        known: tuple[Tensor, Tensor] = (self.upload or self.gcn.summaries)(hidden)
+        return known
 
     def initial_state(self, batch: int = 1) -> InnerState:
         """Return the device's state before the first item."""
@@ -246,7 +262,7 @@ class CoCorrRec(NeuralModel):
             lag = m * torch.randint(3, (batch, 1), device=device)
         known = torch.arange(0, length, every, device=device) - lag  # items in each answer, [B, C]
         place = (known - 1).clamp(min=0)[:, :, None]
-        attention, bias = self.gcn(*(summary.take_along_dim(place, 1) for summary in self.gcn.summaries(hidden)))
+        attention, bias = self.gcn(*(summary.take_along_dim(place, 1) for summary in self.summaries(hidden)))
         token = torch.arange(length, device=device)
         fresh = (known > 0)[:, None, token // every, None].to(hidden.dtype)  # [B, 1, N, 1]
         row = token // every * m + token % m
