@@ -158,7 +158,7 @@ def test_a_slow_answer_ends_in_504_and_keeps_its_place_until_done(fake):
 
 def test_the_interface_describes_itself(client):
     paths = client.get("/openapi.json").json()["paths"]
-    assert set(paths) == {"/health", "/card", "/score", "/recommend"}
+    assert set(paths) == {"/health", "/ready", "/metrics", "/card", "/score", "/recommend"}
     assert "ErrorAnswer" in client.get("/openapi.json").text
 
 

@@ -1,42 +1,43 @@
-"""The HTTP service of one recommender: ``/health``, ``/card``, ``/score`` and ``/recommend``, described by OpenAPI.
+"""The HTTP service of one recommender: ``/score``, ``/recommend``, and ``/v1/correction`` for devices.
 
 What you evaluate is what you serve: the handlers call the same ``score`` and ``recommend`` as the Python interface.
 An answer that is not a success has one form, ``{"error": {"code", "message", "remedy"}}``; a stack trace never
-reaches a client.
+reaches a client, and nothing of a body reaches the log.
 """
 
 from __future__ import annotations
 
-import hmac
-import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 
 from palate.config import Config
-from palate.errors import ConfigError, DataError, MissingExtraError, PalateError, UnknownNameError
+from palate.errors import ConfigError, MissingExtraError
 from palate.serve.bodies import (
     ErrorAnswer,
     HealthAnswer,
+    ReadyAnswer,
     RecommendAnswer,
     RecommendBody,
     RecommendedItem,
     ScoreAnswer,
     ScoreBody,
-    error_answer,
 )
-from palate.serve.gate import BusyError, Gate, TooSlowError
+from palate.serve.gate import BusyError, Gate
+from palate.serve.metrics import ServiceMetrics
 
 if TYPE_CHECKING:
-    from fastapi import FastAPI, Request, Response
+    from fastapi import FastAPI
 
     from palate.recommender import Recommender
+    from palate.serve.correction_config import CorrectionConfig
+    from palate.serve.corrector import Corrector
 
-__all__ = ["ServeConfig", "create_app"]
+__all__ = ["ServeConfig", "Serving", "create_app"]
 
-logger = logging.getLogger(__name__)
+Serving = Literal["all", "corrections", "recommendations"]
 
 
 class ServeConfig(Config):
@@ -47,59 +48,109 @@ class ServeConfig(Config):
         max_queue: Requests that may wait; one more gets 503 with ``Retry-After``.
         seconds: Time limit of one request, waiting included (504 after it).
         max_bytes: Largest body (413 above it).
-        token: When given, every request but ``/health`` must carry ``Authorization: Bearer TOKEN``.
+        body_seconds: Time within which a body must have come (408 after it).
+        token: When given, every request but ``/health`` and ``/ready`` must carry ``Authorization: Bearer TOKEN``.
+        tokens: Further tokens that are as good, each with a rate of its own.
+        token_rate: Requests a second of one token; 0 for no limit (429 with ``Retry-After`` above it).
+        token_burst: Requests of one token that may come at once.
     """
 
     workers: int = Field(1, ge=1)
     max_queue: int = Field(64, ge=0)
     seconds: float = Field(10.0, gt=0)
     max_bytes: int = Field(1_000_000, ge=1_000)
-    token: str | None = None
+    body_seconds: float = Field(5.0, gt=0)
+    token: SecretStr | None = Field(None, min_length=1)
+    tokens: tuple[SecretStr, ...] = ()
+    token_rate: float = Field(0.0, ge=0)
+    token_burst: int = Field(100, ge=1)
+
+    def all_tokens(self) -> tuple[str, ...]:
+        """Return the tokens in the clear, for the one place that compares them."""
+        given = ([] if self.token is None else [self.token]) + list(self.tokens)
+        return tuple(token.get_secret_value() for token in given)
 
 
-_STATUS: tuple[tuple[type[PalateError], int], ...] = (
-    (BusyError, 503),
-    (TooSlowError, 504),
-    (ConfigError, 422),
-    (UnknownNameError, 422),
-    (DataError, 422),
-)
-
-
-def create_app(recommender: Recommender, config: ServeConfig | None = None) -> FastAPI:
+def create_app(
+    recommender: Recommender,
+    config: ServeConfig | None = None,
+    *,
+    serving: Serving = "all",
+    corrections: CorrectionConfig | None = None,
+) -> FastAPI:
     """Return the ASGI application that serves ``recommender``.
+
+    Args:
+        recommender: A fitted recommender.
+        config: Limits of the service.
+        serving: ``all`` adds corrections for devices when the recommender is a CoCorrRec that has them;
+            ``corrections`` serves nothing else; ``recommendations`` leaves them out.
+        corrections: Limits of corrections.
 
     Raises:
         MissingExtraError: If FastAPI is not installed.
+        ConfigError: If corrections alone are asked for and the recommender has none.
     """
     try:
         from fastapi import FastAPI
     except ImportError:
         raise MissingExtraError.needs("fastapi", "serve", "Serving over HTTP") from None
     from palate import __version__
+    from palate.serve.correction_config import CorrectionConfig
+    from palate.serve.correction_routes import add_corrections, largest_upload
+    from palate.serve.guard import Guard, add_error_answers
 
-    settings = config or ServeConfig()
+    settings, metrics = config or ServeConfig(), ServiceMetrics()
+    corrector = None if serving == "recommendations" else _corrector(recommender, demanded=serving == "corrections")
     gate = Gate(workers=settings.workers, max_queue=settings.max_queue, seconds=settings.seconds)
+    metrics.watch("model", lambda: gate.inside)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
         gate.close()
+        if corrector is not None:
+            app.state.batcher.close()
 
     app = FastAPI(
         title="Palate",
         version=__version__,
         description=f"{recommender.card.model} on {recommender.card.data.name}",
         lifespan=lifespan,
-        responses={code: {"model": ErrorAnswer} for code in (401, 413, 422, 503, 504)},
+        responses={code: {"model": ErrorAnswer} for code in _REFUSALS},
     )
-    app.state.gate = gate
-    _guard(app, settings)
-    _routes(app, recommender, gate)
+    app.state.gate, app.state.draining = gate, False
+    sizes = {} if corrector is None else {"/v1/correction": largest_upload(corrector)}
+    app.add_middleware(Guard, settings=settings, metrics=metrics, sizes=sizes)
+    add_error_answers(app)
+    _watching(app, recommender)
+    metrics.add_to(app)
+    if serving != "corrections":
+        _routes(app, recommender, gate)
+    if corrector is not None:
+        add_corrections(app, corrector, corrections or CorrectionConfig(), metrics)
     return app
 
 
-def _routes(app: FastAPI, recommender: Recommender, gate: Gate) -> None:
+_REFUSALS = (401, 408, 409, 411, 413, 415, 422, 429, 500, 503, 504)
+
+
+def _corrector(recommender: Recommender, *, demanded: bool) -> Corrector | None:
+    """Return what answers devices, if the recommender is a CoCorrRec with a part for the cloud."""
+    model: Any = getattr(recommender, "model", None)
+    if recommender.card.model == "cocorrrec" and model.config.mode != "base":
+        from palate.serve.corrector import Corrector
+
+        return Corrector(model)
+    if demanded:
+        raise ConfigError(
+            f"This {recommender.card.model} has no corrections to serve.",
+            remedy='Fit a "cocorrrec" of mode="causal", or leave --correction out.',
+        )
+    return None
+
+
+def _watching(app: FastAPI, recommender: Recommender) -> None:
     card = recommender.card
 
     @app.get("/health")
@@ -107,10 +158,22 @@ def _routes(app: FastAPI, recommender: Recommender, gate: Gate) -> None:
         """Say that the process lives, and what it serves."""
         return HealthAnswer(status="ok", model=card.model, task=card.task, palate=card.palate)
 
+    @app.get("/ready")
+    async def ready() -> ReadyAnswer:
+        """Say whether requests are welcome: not when the service is stopping or a queue is full."""
+        if app.state.draining:
+            raise BusyError("The service is stopping.", remedy="Ask another one.")
+        batcher = getattr(app.state, "batcher", None)
+        if app.state.gate.is_full or (batcher is not None and batcher.is_full):
+            raise BusyError("A queue is full.", remedy="Try again in a second.")
+        return ReadyAnswer(status="ready")
+
+
+def _routes(app: FastAPI, recommender: Recommender, gate: Gate) -> None:
     @app.get("/card")
     async def card_of_the_model() -> dict[str, Any]:
         """Return the card: what it was trained on, how good, how calibrated, how costly."""
-        return card.model_dump()
+        return recommender.card.model_dump()
 
     @app.post("/score")
     async def score(body: ScoreBody) -> ScoreAnswer:
@@ -132,52 +195,3 @@ def _routes(app: FastAPI, recommender: Recommender, gate: Gate) -> None:
             user_known=listed.user_known,
             ignored=tuple(listed.ignored),
         )
-
-
-def _guard(app: FastAPI, settings: ServeConfig) -> None:
-    """Add authentication, the size limit, and the one form of errors."""
-    from fastapi.exceptions import RequestValidationError
-    from fastapi.responses import JSONResponse
-    from starlette.exceptions import HTTPException
-
-    def answer(status: int, code: str, message: str, remedy: str = "") -> JSONResponse:
-        headers = {"Retry-After": "1"} if status == 503 else None
-        return JSONResponse(error_answer(code, message, remedy), status_code=status, headers=headers)
-
-    @app.middleware("http")
-    async def limits(request: Request, forward: Callable[[Request], Awaitable[Response]]) -> Response:
-        if settings.token is not None and request.url.path != "/health":
-            given = request.headers.get("authorization", "").removeprefix("Bearer ")
-            if not hmac.compare_digest(given.encode(), settings.token.encode()):
-                return answer(401, "P503", "The token is missing or wrong.", "Send Authorization: Bearer TOKEN.")
-        length = request.headers.get("content-length", "")
-        if not length.isdigit() and request.method == "POST":
-            return answer(413, "P504", "The length of the body is not stated.", "Send Content-Length.")
-        if length.isdigit() and int(length) > settings.max_bytes:
-            return answer(413, "P504", f"The body has {length} bytes; {settings.max_bytes} are allowed.")
-        try:
-            return await forward(request)
-        except Exception:
-            logger.exception("A request to %s failed.", request.url.path)
-            return answer(500, "P500", "The service could not answer.", "Its log says why.")
-
-    async def on_palate_error(_: Request, error: Exception) -> Response:
-        assert isinstance(error, PalateError)
-        status = next((number for family, number in _STATUS if isinstance(error, family)), 500)
-        if status == 500:
-            logger.error("%s", error)
-            return answer(500, error.code, "The service could not answer.", "Its log says why.")
-        return answer(status, error.code, error.message, error.remedy)
-
-    async def on_invalid_body(_: Request, error: Exception) -> Response:
-        assert isinstance(error, RequestValidationError)
-        told = "; ".join(f"{'.'.join(map(str, entry['loc']))}: {entry['msg']}" for entry in error.errors())
-        return answer(422, ConfigError.code, f"The body is not valid: {told}.", "See /docs for its form.")
-
-    async def on_http_error(_: Request, error: Exception) -> Response:
-        assert isinstance(error, HTTPException)
-        return answer(error.status_code, "P505", str(error.detail), "See /docs for what there is.")
-
-    app.add_exception_handler(PalateError, on_palate_error)
-    app.add_exception_handler(RequestValidationError, on_invalid_body)
-    app.add_exception_handler(HTTPException, on_http_error)

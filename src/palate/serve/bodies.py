@@ -12,12 +12,15 @@ __all__ = [
     "ErrorAnswer",
     "ErrorBody",
     "HealthAnswer",
+    "ReadyAnswer",
     "RecommendAnswer",
     "RecommendBody",
     "RecommendedItem",
     "ScoreAnswer",
     "ScoreBody",
 ]
+
+_LONGEST = 1000  # letters of a message
 
 Value = str | int | float | bool | None | list[str] | list[int]
 
@@ -78,6 +81,12 @@ class HealthAnswer(Config):
     palate: str
 
 
+class ReadyAnswer(Config):
+    """That requests are welcome."""
+
+    status: str
+
+
 class ErrorBody(Config):
     """What went wrong and what to do."""
 
@@ -93,5 +102,11 @@ class ErrorAnswer(Config):
 
 
 def error_answer(code: str, message: str, remedy: str = "") -> dict[str, Any]:
-    """Return the JSON of an error."""
-    return ErrorAnswer(error=ErrorBody(code=code, message=message, remedy=remedy)).model_dump()
+    """Return the JSON of an error; what it repeats of a request is kept short and made valid text."""
+    said, advice = (_short(text) for text in (message, remedy))
+    return ErrorAnswer(error=ErrorBody(code=code, message=said, remedy=advice)).model_dump()
+
+
+def _short(text: str) -> str:
+    text = text.encode("utf-8", "replace").decode("utf-8")
+    return text if len(text) <= _LONGEST else text[:_LONGEST] + " ..."

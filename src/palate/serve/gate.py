@@ -50,9 +50,14 @@ class Gate:
         """Requests that run or wait now."""
         return self._inside
 
+    @property
+    def is_full(self) -> bool:
+        """Whether one more request would be turned away."""
+        return self._inside >= self._room
+
     async def run(self, call: Callable[[], T]) -> T:
         """Run ``call`` on a thread and return its result."""
-        if self._inside >= self._room:
+        if self.is_full:
             raise BusyError(f"{self._inside} requests are waiting already.", remedy="Try again in a second.")
         self._inside += 1
         loop = asyncio.get_running_loop()
