@@ -132,7 +132,7 @@ def create_app(
     return app
 
 
-_REFUSALS = (401, 408, 409, 411, 413, 415, 422, 429, 500, 503, 504)
+_REFUSALS = (400, 401, 408, 409, 411, 413, 415, 422, 429, 500, 503, 504)
 
 
 def _corrector(recommender: Recommender, *, demanded: bool) -> Corrector | None:

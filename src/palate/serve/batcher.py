@@ -55,7 +55,7 @@ class Batcher(Generic[T, R]):
         self._waiting: deque[tuple[float, T, asyncio.Future[R]]] = deque()
         self._running = False
         self._timer: asyncio.TimerHandle | None = None
-        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="palate-batch")
+        self._pool: ThreadPoolExecutor | None = None
 
     @property
     def waiting(self) -> int:
@@ -82,14 +82,17 @@ class Batcher(Generic[T, R]):
             raise TooSlowError(f"No answer within {self._seconds:g} s.", remedy="Try again in a second.") from None
 
     def close(self) -> None:
-        """Stop the thread; calls that wait are turned away."""
+        """Stop the thread; calls that wait are turned away. A later call starts a thread again."""
         if self._timer is not None:
             self._timer.cancel()
+            self._timer = None
         for _, _, future in self._waiting:
             if not future.done():
                 future.set_exception(BusyError("The service is stopping."))
         self._waiting.clear()
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+            self._pool = None
 
     def _consider(self) -> None:
         """Start a batch if one is due, or see to it that it will be looked at again."""
@@ -113,6 +116,8 @@ class Batcher(Generic[T, R]):
             return
         self._running = True
         self._noted(len(batch))
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="palate-batch")
         loop = asyncio.get_running_loop()
         done = loop.run_in_executor(self._pool, self._work, [call for _, call, _ in batch])
         done.add_done_callback(lambda finished: self._give_out([future for _, _, future in batch], finished))

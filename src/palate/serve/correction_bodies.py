@@ -45,7 +45,7 @@ class CorrectionBody(Config):
     session: str = Field(min_length=1, max_length=32, pattern=_NAME, examples=["kq3v9b2m"])
     seq_no: int = Field(ge=0, le=MAX_SEQ_NO, strict=True)
     dtype: Dtype = "f16"
-    shape: tuple[int, int] = Field(examples=[[10, 64]])
+    shape: tuple[int, ...] = Field(min_length=2, max_length=2, examples=[[10, 64]])
     hidden: str | None = Field(None, max_length=8_000_000)
     summary: str | None = Field(None, max_length=8_000_000)
 
@@ -150,8 +150,8 @@ class CorrectionFacts(Config):
     model_version: str
     summary_version: str
     embedding_size: int
-    summary_shape: tuple[int, int] = SUMMARY_SHAPE
-    shape: tuple[int, int, int]
+    summary_shape: tuple[int, ...] = SUMMARY_SHAPE
+    shape: tuple[int, ...]
     ttl_steps: int
     max_items: int = MAX_ITEMS
     dtypes: tuple[Dtype, ...] = ("f16", "f32")

@@ -40,7 +40,8 @@ class Gate:
     """
 
     def __init__(self, *, workers: int = 1, max_queue: int = 64, seconds: float = 10.0) -> None:
-        self._pool = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="palate-model")
+        self._pool: ThreadPoolExecutor | None = None
+        self._workers = workers
         self._room = workers + max_queue
         self._inside = 0
         self._seconds = seconds
@@ -61,6 +62,8 @@ class Gate:
             raise BusyError(f"{self._inside} requests are waiting already.", remedy="Try again in a second.")
         self._inside += 1
         loop = asyncio.get_running_loop()
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(max_workers=self._workers, thread_name_prefix="palate-model")
         call_done = self._pool.submit(call)
         # The place is free when the call has ended, not when its client stopped waiting: a slow model
         # must not be given ever more work.
@@ -73,8 +76,10 @@ class Gate:
             raise TooSlowError(f"No answer within {self._seconds:g} s.", remedy=remedy) from None
 
     def close(self) -> None:
-        """Stop the threads; calls that wait are dropped."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        """Stop the threads; calls that wait are dropped. A later call starts threads again."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+            self._pool = None
 
     def _leave(self) -> None:
         self._inside -= 1
