@@ -1,6 +1,5 @@
 """Two hundred misspelt options, config keys and body fields: all refused, each with the right word as a suggestion."""
 
-import difflib
 import importlib
 import inspect
 import random
@@ -27,15 +26,24 @@ def misspell(word, draw):
     return word[: place - 1] + word[place] + word[place - 1] + word[place + 1 :]
 
 
+def slips(word):
+    """Return everything that one dropped, doubled or swapped letter makes of a word, and the word."""
+    places = range(len(word))
+    dropped = {word[:place] + word[place + 1 :] for place in places}
+    doubled = {word[:place] + word[place] + word[place:] for place in places}
+    swapped = {word[: place - 1] + word[place] + word[place - 1] + word[place + 1 :] for place in places[1:]}
+    return dropped | doubled | swapped | {word}
+
+
 def some_typos(words, count, seed):
+    """Draw typos that are a slip of one word only: "tiem" may mean "time" as well as "item"."""
     draw, found = random.Random(seed), []
     usable = [entry for entry in words if len(entry[-1]) >= 4]
     while len(found) < count:
         *where, word = draw.choice(usable)
         wrong = misspell(word, draw)
-        beside = [entry[-1] for entry in words if entry[:-1] == tuple(where)]
-        # What is as near to another name ("tiem" to "time" and "item") does not tell which one was meant.
-        if wrong not in beside and difflib.get_close_matches(wrong, beside, n=1) == [word]:
+        others = {entry[-1] for entry in words if entry[:-1] == tuple(where)} - {word}
+        if wrong != word and not any(wrong in slips(other) for other in others):
             found.append((*where, word, wrong))
     return found
 
