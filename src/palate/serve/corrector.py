@@ -96,7 +96,9 @@ class Corrector:
         lengths = torch.tensor([len(value) for value in values])
         hidden = torch.nn.utils.rnn.pad_sequence(values, batch_first=True)
         rows = torch.arange(len(values))
-        first, second = (summary[rows, lengths - 1] for summary in self.model.gcn.summaries(hidden))
+        # One after the other: for larger batches that is quicker than both as one of twice the width.
+        parts = (self.model.gcn.attention, self.model.gcn.bias)
+        first, second = (part.summaries(hidden)[rows, lengths - 1] for part in parts)
         return first, second
 
     def _told(self, uploads: Sequence[Upload], correction: Correction) -> list[Answer | Exception]:

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 __all__ = ["run_app"]
 
 
-def run_app(app: FastAPI, *, host: str, port: int, drain_seconds: float = 0.0, stop_seconds: int = 10) -> None:
+def run_app(
+    app: FastAPI, *, host: str, port: int, drain_seconds: float = 0.0, stop_seconds: int = 10, quiet: bool = False
+) -> None:
     """Serve until Ctrl-C or SIGTERM.
 
     On the first signal ``/ready`` turns to 503; after ``drain_seconds``, in which everything else is still answered so
@@ -27,6 +29,7 @@ def run_app(app: FastAPI, *, host: str, port: int, drain_seconds: float = 0.0, s
         port: Port to listen on.
         drain_seconds: Time between the signal and the end of service.
         stop_seconds: Longest time to finish what runs.
+        quiet: Log neither the start nor requests, only faults.
 
     Raises:
         MissingExtraError: If uvicorn is not installed.
@@ -50,6 +53,12 @@ def run_app(app: FastAPI, *, host: str, port: int, drain_seconds: float = 0.0, s
             timer.start()
 
     settings = uvicorn.Config(
-        app, host=host, port=port, log_level="info", timeout_graceful_shutdown=stop_seconds, timeout_keep_alive=75
+        app,
+        host=host,
+        port=port,
+        log_level="error" if quiet else "info",
+        access_log=not quiet,
+        timeout_graceful_shutdown=stop_seconds,
+        timeout_keep_alive=75,
     )
     Server(settings).run()
