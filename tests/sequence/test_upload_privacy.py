@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from palate.data.sequence_source import SequenceSource
-from palate.data.sequences import SequenceLog
+from palate.data.sequences import SequenceLog, pad_histories
 from palate.errors import ConfigError, DataError
 from palate.evaluate.next_item import evaluate_next_item
 from palate.sequence.cocorrrec import CoCorrRec, CoCorrRecConfig
@@ -22,7 +22,7 @@ ITEMS = 60
 SETTINGS = {"embedding_size": 16, "num_heads": 2, "mini_batch_size": 4, "sync_every": 4, "max_length": 16}
 
 
-def planted_log(users: int = 400, seed: int = 0) -> SequenceLog:
+def planted_log(users: int = 300, seed: int = 0) -> SequenceLog:
     """Walks around a ring of items: the next item is one to three places further."""
     generator = np.random.default_rng(seed)
     lengths = generator.integers(8, 17, users)
@@ -37,7 +37,7 @@ def fitted() -> tuple[CoCorrRec, SequenceLog]:
     model = CoCorrRec(ITEMS, CoCorrRecConfig(**SETTINGS))
     source = SequenceSource(log.drop_last(1), batch_size=64, max_length=16)
     optimiser = torch.optim.Adam(model.parameters(), lr=1e-2)
-    for epoch in range(10):
+    for epoch in range(8):
         for step in range(source.steps(epoch)):
             optimiser.zero_grad()
             model.loss(source.batch(epoch, step)).backward()
@@ -60,7 +60,7 @@ def table(fitted):
     return {
         row.upload.name: row
         for row in measure_upload_privacy(
-            model, log.drop_last(1), log.last(), uploads=uploads, attacked=100, probe_epochs=30
+            model, log.drop_last(1), log.last(), uploads=uploads, attacked=100, taught=600, epochs=30
         )
     }
 
@@ -118,7 +118,7 @@ def test_a_row_of_results_has_means_and_intervals(table):
     for name in ("recovered", "recall@10", "ndcg@10"):
         low, high = row[name]["interval"]
         assert low <= row[name]["mean"] <= high
-    assert row["attack"] == "learned probe"
+    assert row["attack"] == "vectors told by a network"
 
 
 def test_the_model_is_left_as_it_was_and_the_same_seed_gives_the_same(fitted):
@@ -126,7 +126,7 @@ def test_the_model_is_left_as_it_was_and_the_same_seed_gives_the_same(fitted):
     model.train()
     model.lag = 4
     uploads = (Upload("hidden", 1.0), Upload("summary", 0.5))
-    settings = {"uploads": uploads, "attacked": 20, "probe_epochs": 2, "seed": 3}
+    settings = {"uploads": uploads, "attacked": 20, "taught": 300, "epochs": 2, "seed": 3}
     before = torch.get_rng_state()
     first = measure_upload_privacy(model, log.drop_last(1), log.last(), **settings)
     assert torch.equal(torch.get_rng_state(), before)
@@ -182,17 +182,35 @@ def test_the_step_attack_is_the_recurrence_itself(fitted):
 
 
 def test_the_probe_learns_what_a_summary_plainly_says():
-    # the summary of a prefix is the one-hot of its last item
+    # the summary of a prefix holds the vectors of its last two items as they are
     generator = torch.Generator().manual_seed(0)
-    items = torch.randint(1, 6, (200, 4), generator=generator)
-    summaries = torch.nn.functional.one_hot(items, 6).float()
-    lengths = torch.randint(1, 5, (200,), generator=generator)
-    items = items * (torch.arange(4) < lengths[:, None])
-    probe = fit_probe(summaries, items, lengths, 5, epochs=40)
-    among, last = probe(torch.eye(6)[1:])
-    assert last.argmax(1).tolist() == [1, 2, 3, 4, 5]
-    assert among.argmax(1).tolist() == [1, 2, 3, 4, 5]
-    assert torch.isneginf(last[:, 0]).all()
+    vectors = torch.eye(6)
+    items = torch.randint(1, 6, (300, 4), generator=generator)
+    hidden = vectors[items]
+    before = torch.cat([torch.zeros(300, 1, 6), hidden[:, :-1]], 1)
+    lengths = torch.randint(1, 5, (300,), generator=generator)
+    probe = fit_probe(torch.cat([hidden, before], -1), hidden, lengths, epochs=60, reach=3)
+    assert probe.errors[0] < 0.1
+    assert probe.errors[1] < 0.1
+    assert probe.errors[2] > 0.3  # nothing is said about the one before
+    asked = torch.cat([vectors[[1, 4]], vectors[[5, 2]]], 1)
+    prior = torch.full((6,), 0.2).log()
+    posterior = probe.posterior(asked, vectors, prior)
+    assert posterior.shape == (2, 3, 6)
+    assert posterior.argmax(-1)[:, :2].tolist() == [[1, 5], [4, 2]]
+    assert torch.isneginf(posterior[..., 0]).all()
+    torch.testing.assert_close(posterior.exp().sum(-1), torch.ones(2, 3))
+
+
+def test_made_up_histories_are_as_long_as_known_ones_and_meet_every_item(fitted):
+    model, log = fitted
+    known = pad_histories(log, np.arange(5), 16)
+    attacker = Attacker(model, known, known, taught=400)
+    assert len(attacker._taught) == 400
+    assert set(attacker._taught_lengths.tolist()) == set(known[1].tolist())
+    vectors = attacker._taught_hidden.reshape(-1, 16).unique(dim=0)
+    assert len(vectors) == ITEMS + 1  # and that of padding
+    assert len(Attacker(model, known, known, taught=3)._taught) == 3
 
 
 def test_an_attacker_gets_as_many_guesses_as_there_are_clicks(fitted):

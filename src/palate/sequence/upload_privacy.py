@@ -114,16 +114,18 @@ def measure_upload_privacy(
     *,
     uploads: Sequence[Upload] = UPLOADS,
     attacked: int = 500,
-    probe_users: int = 3000,
-    probe_epochs: int = 60,
+    known: int = 3000,
+    taught: int = 4000,
+    epochs: int = 60,
     lag: int = 0,
     exclude_seen: bool = True,
     seed: int = 0,
 ) -> tuple[UploadPrivacy, ...]:
     """Measure for every kind of upload the share of clicks that an attack recovers, and the ranking that is kept.
 
-    Users are split at random: the attacker learns from ``probe_users`` of them (their histories, and how often each
-    item is clicked) and attacks ``attacked`` others. Ranking is judged on all users, full ranking.
+    Users are split at random: the attacker knows the histories of ``known`` of them (and from these how often each
+    item is clicked) and attacks ``attacked`` others. Ranking is judged on all users, full ranking. What is revealed is
+    what is recovered beyond the row ``nothing``, where the most popular items are guessed.
 
     Args:
         model: A fitted model with corrections (mode ``causal`` or ``paper``).
@@ -131,8 +133,9 @@ def measure_upload_privacy(
         targets: The item that came next, 0 for none, for example ``log.last()``.
         uploads: The kinds to compare.
         attacked: Users to attack at most.
-        probe_users: Users the attacker learns from at most.
-        probe_epochs: Passes of the learned attack.
+        known: Users whose histories the attacker knows at most.
+        taught: Histories, known and made up, that the learned attack on summaries is taught with.
+        epochs: Passes of the learned attack; time goes with ``taught * epochs`` for each kind of summary.
         lag: How many items late corrections come, see :class:`~palate.sequence.cocorrrec.CoCorrRec`.
         exclude_seen: Take items of the history out of the ranking.
         seed: Of the split, the noise and the attack.
@@ -146,10 +149,10 @@ def measure_upload_privacy(
     """
     if model.config.mode == "base":
         raise ConfigError('A model of mode="base" uploads nothing.', remedy='Fit one of mode="causal".')
-    parts = _split(model, histories, attacked, probe_users, seed)
+    parts = _split(model, histories, attacked, known, seed)
     rows = []
     with _as_it_was(model):
-        attacker = Attacker(model.eval(), *parts, epochs=probe_epochs, seed=seed)
+        attacker = Attacker(model.eval(), *parts, taught=taught, epochs=epochs, seed=seed)
         for upload in uploads:
             found = attacker.attack(upload.kind, upload.noise)
             _send(model, upload, lag, attacker)
@@ -178,16 +181,17 @@ def _row(upload: Upload, model: CoCorrRec, attacker: Attacker, found: Recovered,
 
 
 def _split(
-    model: CoCorrRec, histories: SequenceLog, attacked: int, probe_users: int, seed: int
+    model: CoCorrRec, histories: SequenceLog, attacked: int, known: int, seed: int
 ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
     """Return the histories that the attacker knows, and those that it attacks."""
     users = np.random.default_rng(seed).permutation(np.flatnonzero(histories.lengths > 0))
     if len(users) < 2:
         raise DataError(f"{len(users)} users have a history; the attack needs some to learn from and some to attack.")
     victims = min(attacked, len(users) // 2)
-    known, secret = users[victims : victims + probe_users], users[:victims]
     length = model.config.max_length
-    return pad_histories(histories, known, length), pad_histories(histories, secret, length)
+    parts = users[victims : victims + known], users[:victims]
+    told, secret = (pad_histories(histories, part, length) for part in parts)
+    return told, secret
 
 
 @contextmanager
