@@ -101,6 +101,8 @@ def test_tokens_are_not_shown_and_not_empty():
     assert settings.all_tokens() == ("open sesame", "other")
     with pytest.raises(ConfigError):
         ServeConfig(token="")
+    with pytest.raises(ConfigError):
+        ServeConfig(tokens=("fine", ""))
 
 
 def test_each_token_has_a_rate_of_its_own():

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, SecretStr
 
@@ -61,7 +61,7 @@ class ServeConfig(Config):
     max_bytes: int = Field(1_000_000, ge=1_000)
     body_seconds: float = Field(5.0, gt=0)
     token: SecretStr | None = Field(None, min_length=1)
-    tokens: tuple[SecretStr, ...] = ()
+    tokens: tuple[Annotated[SecretStr, Field(min_length=1)], ...] = ()
     token_rate: float = Field(0.0, ge=0)
     token_burst: int = Field(100, ge=1)
 
