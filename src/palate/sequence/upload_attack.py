@@ -157,6 +157,9 @@ class Attacker:
             posterior = torch.cat([probe.posterior(one, self.vectors, self.log_prior) for one in torch.split(sent, 64)])
             exists = torch.arange(probe.reach) < self.lengths[:, None]
             among = _among(posterior.masked_fill(~exists[..., None], float("-inf")))
+            # of the places before, no more is known than how often each item is clicked
+            before = (self.lengths - probe.reach).clamp(min=0)
+            among += before[:, None] * _among(self.log_prior[None, None])
         return self._counted("vectors told by a network", among, posterior[:, 0])
 
     @torch.inference_mode()

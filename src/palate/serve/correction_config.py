@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Self
+
+from pydantic import Field, model_validator
 
 from palate.config import Config
+from palate.errors import ConfigError
 
 __all__ = ["CorrectionConfig"]
 
@@ -31,3 +34,13 @@ class CorrectionConfig(Config):
     session_burst: int = Field(20, ge=1)
     keep_seconds: float = Field(0.0, ge=0)
     keep_answers: int = Field(1000, ge=1)
+
+    @model_validator(mode="after")
+    def _check_wait(self) -> Self:
+        if self.batch_milliseconds >= 1000 * self.seconds:
+            raise ConfigError(
+                f"CorrectionConfig: a batch waits {self.batch_milliseconds:g} ms, and an answer may take "
+                f"{self.seconds:g} s in all: none would come.",
+                remedy="Lower batch_milliseconds or raise seconds.",
+            )
+        return self
