@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import io
-import logging
 import os
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from palate.data.features import FeatureSpec, RankBatch
-from palate.errors import MissingExtraError
+from palate.exporting import need, quiet_exporter
 from palate.rank.contract import Ranker
 
 __all__ = ["TensorRanker", "export_onnx", "export_program", "tensors_of"]
@@ -88,13 +85,9 @@ def export_onnx(model: Ranker, path: str | Path) -> Path:
     Raises:
         MissingExtraError: If ``onnx`` or ``onnxscript`` is not installed.
     """
-    for package in ("onnx", "onnxscript"):
-        try:
-            __import__(package)
-        except ImportError:
-            raise MissingExtraError.needs(package, "device", "Writing an ONNX file") from None
+    need(("onnx", "onnxscript"), "device", "Writing an ONNX file")
     inputs = tensors_of(_example(model.spec), model.spec)
-    with _evaluating(model), _quiet():
+    with _evaluating(model), quiet_exporter():
         program = torch.onnx.export(
             export_program(model), (inputs,), dynamo=True, input_names=list(inputs), output_names=[OUTPUT]
         )
@@ -131,17 +124,3 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
     finally:
         for part in training:
             part.training = True
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the exporter's progress and its remarks about packages nobody asked for off the terminal."""
-    noisy = logging.getLogger("torch.onnx")
-    level = noisy.level
-    noisy.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        noisy.setLevel(level)
