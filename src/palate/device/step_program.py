@@ -95,7 +95,7 @@ class StepProgram(nn.Module):
             )
             assert graph is not None
             # Constants are folded while they are small: widening a whole matrix here would undo what makes it small.
-            optimizer.optimize(graph.model, input_size_limit=512)
+            optimizer.optimize(graph.model, input_size_limit=128)
             _strip(graph.model)
             graph.save(str(path))
 
