@@ -49,6 +49,7 @@ _COMMANDS = {
     "recommend": ("palate.cli.recommend:recommend", "Ask a saved recommender for items."),
     "calibrate": ("palate.cli.calibrate:calibrate", "Turn the scores of a saved ranker into probabilities."),
     "serve": ("palate.cli.serve:serve", "Answer HTTP requests from a saved recommender."),
+    "device": ("palate.cli.device:app", "Write a recommender for a device, and play a session on it."),
     "memory": ("palate.cli.memory:app", "Simulate a life, ask about it, measure what a memory recalls."),
     "doctor": ("palate.cli.doctor:doctor", "What this installation can do, and which extra is missing for what."),
     "reproduce": ("palate.cli.reproduce:reproduce", "Check the claims of a published system at a reduced size."),

@@ -20,6 +20,7 @@ _ABILITIES: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "serve over HTTP": ("serve", ("fastapi", "uvicorn", "prometheus-client")),
     "export to devices": ("device", ("onnx", "onnxruntime", "onnxscript")),
+    "export to ExecuTorch": ("executorch", ("executorch",)),
     "search memories by words": ("memory", ("bm25s",)),
     "read pandas tables": ("pandas", ("pandas",)),
     "log to TensorBoard": ("trackers", ("tensorboard",)),
