@@ -223,7 +223,8 @@ def _show(turn: Turn, *, machine: bool) -> None:
         table.add_row(str(place.item.rank), place.item.name, _arrow(place) if turn.clicked is not None else "")
     notes = [f"gone: {', '.join(item.name for item in turn.gone)}"] if turn.gone else []
     notes += [f"cloud: {turn.cloud}"] if turn.cloud else []
-    console().print(Text(head, style="bold"), Text(f"  {facts}"), table, *(Text(f"   {note}") for note in notes), "")
+    title = Text.assemble((head, "bold"), f"   {facts}")
+    console().print(title, table, Text("".join(f"  {note}\n" for note in notes)))
 
 
 def _note(words: str, *, machine: bool) -> None:
