@@ -33,8 +33,8 @@ def encode_rows(table: FloatArray, precision: Precision) -> tuple[AnyArray, Floa
 
     Example:
         >>> rows, scales = encode_rows(np.array([[0.0, 0.0], [1.0, -0.5]], np.float32), "int8")
-        >>> rows.tolist(), scales.round(4).tolist()
-        ([[0, 0], [127, -64]], [1.0, 0.0079])
+        >>> rows.tolist(), [f"{scale:.4f}" for scale in scales]
+        ([[0, 0], [127, -64]], ['1.0000', '0.0079'])
     """
     if precision == "float32":
         return np.ascontiguousarray(table, np.float32), None
