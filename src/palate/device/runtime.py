@@ -19,7 +19,7 @@ from palate.device.manifest import DeviceManifest
 from palate.device.state_folder import StateFolder
 from palate.errors import ConfigError
 
-__all__ = ["DeviceRuntime", "SyncOutcome", "User"]
+__all__ = ["CorrectionStatus", "DeviceRuntime", "SyncOutcome", "User"]
 
 User = str | int
 SyncOutcome = Literal["corrected", "unanswered", "refused"]
