@@ -25,10 +25,11 @@ PACKAGES = ("palate", "torch", "numpy", "scipy", "scikit-learn", "polars", "pyar
 
 @dataclass(frozen=True)
 class Timing:
-    """How long one call took, and what it returned."""
+    """How long one call took, what it returned and, where it was taken, the processor time of all its processes."""
 
     seconds: float
     result: Any
+    cpu_seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,12 @@ class Alternation:
     def ratios(self) -> list[float]:
         """Peer's seconds over ours, round by round: above one is better for us."""
         return [peer.seconds / ours.seconds for ours, peer in zip(self.ours, self.peer, strict=True)]
+
+    @property
+    def cpu_ratios(self) -> list[float]:
+        """The same ratios of processor time, where both sides took it: a busy machine changes them less."""
+        pairs = zip(self.ours, self.peer, strict=True)
+        return [peer.cpu_seconds / ours.cpu_seconds for ours, peer in pairs if peer.cpu_seconds and ours.cpu_seconds]
 
 
 def timed(work: Callable[[], Any]) -> Timing:
@@ -90,7 +97,7 @@ def row(
         target: The median ratio to reach.
         facts: What else a reader should know (sizes, threads, how equal the results are).
     """
-    ratios = measured.ratios
+    ratios, of_cpu = measured.ratios, measured.cpu_ratios
     median = statistics.median(ratios)
     return {
         "what": what,
@@ -98,7 +105,8 @@ def row(
         "ours": amount / statistics.median(timing.seconds for timing in measured.ours),
         "peer": amount / statistics.median(timing.seconds for timing in measured.peer),
         "peer_name": peer_name,
-        "ratio": {"median": median, "min": min(ratios), "max": max(ratios)},
+        "ratio": _spread(ratios),
+        **({"cpu_ratio": _spread(of_cpu)} if of_cpu else {}),
         "repeats": len(ratios),
         "target": target,
         "met": median >= target,
@@ -128,6 +136,10 @@ def write(name: str, rows: Sequence[Mapping[str, Any]], *, folder: Path = RESULT
         print(f"  {entry['ours']:,.0f} against {entry['peer']:,.0f} {entry['unit']}:", end=" ")
         print(f"x{ratio['median']:.1f} ({ratio['min']:.1f} to {ratio['max']:.1f}), target x{entry['target']:g} {met}")
     return path
+
+
+def _spread(values: Sequence[float]) -> dict[str, float]:
+    return {"median": statistics.median(values), "min": min(values), "max": max(values)}
 
 
 def _cpu() -> str:

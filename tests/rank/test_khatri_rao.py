@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from palate.rank import khatri_rao
+from palate.rank import sweeps
 from palate.rank.dropout import Dropout, random_bits
 from palate.rank.khatri_rao import KhatriRaoShape, khatri_rao_plain, khatri_rao_training
 
@@ -41,7 +41,7 @@ SHAPES = [
 def test_equals_the_plain_form_in_value_and_gradients(
     shape: KhatriRaoShape, chunk: int, passes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(khatri_rao, "_CHUNK", chunk)
+    monkeypatch.setattr(sweeps, "_CHUNK", chunk)
     torch.manual_seed(0)
     x = torch.randn(9, 12, dtype=torch.float64, requires_grad=True)
     u = torch.randn(9, 12 * shape.num_rows, dtype=torch.float64, requires_grad=True)

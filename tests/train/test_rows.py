@@ -28,6 +28,17 @@ def test_equals_index_add_for_both_ways_of_sorting(ids, width, num_rows):
     assert torch.equal(found.rows, dense[found.ids])
 
 
+def test_small_and_large_batches_are_summed_alike():
+    # Below 2^15 ids NumPy sorts packed integers, from there on torch sorts by radix.
+    ids = torch.randint(0, 500, (1 << 15,), generator=torch.Generator().manual_seed(0))
+    rows = torch.rand(len(ids), 2, generator=torch.Generator().manual_seed(1))
+    for count in (len(ids) - 1, len(ids)):
+        found = sum_rows(ids[:count], rows[:count], 500)
+        in_order = torch.zeros(500, 2).index_add_(0, ids[:count], rows[:count])
+        assert found.ids.tolist() == list(range(500))
+        assert torch.equal(found.rows, in_order)
+
+
 def test_terms_are_added_in_the_order_of_the_batch():
     # In float32, (1e8 + 1) - 1e8 = 0 and (1e8 - 1e8) + 1 = 1: the order shows.
     rows = torch.tensor([[1e8], [1.0], [-1e8]])

@@ -256,3 +256,27 @@ def test_interrupted_at_any_moment_and_resumed_until_done(tmp_path):
 
 def _weighed(model: nn.Module) -> dict[str, float]:
     return {"auc": sum(weight.abs().sum().item() for weight in model.parameters())}
+
+
+def test_the_thread_is_over_when_the_worker_is_left():
+    # Otherwise it may still be freeing tensors while the interpreter shuts down, and torch then aborts the process.
+    with Worker() as worker:
+        worker.run(lambda: None)
+        assert worker._thread.is_alive()
+    assert not worker._thread.is_alive()
+    worker = Worker()
+    with pytest.raises(ZeroDivisionError), worker:
+        worker.run(lambda: 1 / 0)
+    assert not worker._thread.is_alive()
+
+
+def test_a_step_that_hangs_is_not_waited_for_after_the_second_interrupt():
+    release, worker = threading.Event(), Worker()
+    worker.stop.set()
+    threading.Timer(0.2, press_ctrl_c).start()
+    with pytest.raises(KeyboardInterrupt), worker:
+        worker.run(release.wait)
+    assert worker._thread.is_alive()
+    release.set()
+    worker._thread.join(timeout=10)
+    assert not worker._thread.is_alive()

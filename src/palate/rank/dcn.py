@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
-import torch
 from pydantic import Field, PositiveInt
 from torch import Tensor
 
@@ -88,7 +87,6 @@ class DCN(Ranker):
         """Return logits ``[B]``."""
         x_0 = self.embedding(batch).flatten(1)
         out = self.cross(x_0)
-        if self.tower is not None:
-            out = torch.cat([out, self.tower(x_0)], dim=1)
-        logits: Tensor = self.head(out)
+        parts = (out,) if self.tower is None else (out, self.tower(x_0))
+        logits: Tensor = self.head(*parts)
         return logits

@@ -179,7 +179,6 @@ class DCNv2(Ranker):
         out = self.cross(x_0)
         if self.stacked is not None:
             out = self.stacked(out)
-        if self.parallel is not None:
-            out = torch.cat([out, self.parallel(x_0)], dim=1)
-        logits: Tensor = self.head(out)
+        parts = (out,) if self.parallel is None else (out, self.parallel(x_0))
+        logits: Tensor = self.head(*parts)
         return logits

@@ -121,7 +121,9 @@ class FieldEmbedding(nn.Module):
         for sequence, pad in zip(batch.sequences, self.pads[known:], strict=True):
             ids = torch.cat([ids, torch.where(sequence == pad, self._padding_row, sequence)], dim=1)
             lengths.append(sequence.shape[1])
-        vectors, *positions = torch.split(self.table(ids), lengths, dim=1)
+        looked_up = self.table(ids)
+        # The gradient of a split copies everything once more: do without it where there is one part.
+        vectors, *positions = torch.split(looked_up, lengths, dim=1) if len(lengths) > 1 else (looked_up,)
         if known:
             parts.append(vectors)
         if self.numeric_weight is not None:

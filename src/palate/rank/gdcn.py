@@ -125,6 +125,6 @@ class GDCN(Ranker):
         """Return logits ``[B]``."""
         x_0 = self.embedding(batch).flatten(1)
         crossed = self.cross(x_0)
-        out = torch.cat([crossed, self.tower(x_0)], dim=1) if self.parallel else self.tower(crossed)
-        logits: Tensor = self.head(out)
+        parts = (crossed, self.tower(x_0)) if self.parallel else (self.tower(crossed),)
+        logits: Tensor = self.head(*parts)
         return logits

@@ -20,10 +20,9 @@ import torch
 from torch import Tensor
 
 from palate.rank.dropout import Dropout
+from palate.rank.sweeps import sweeps
 
 __all__ = ["KhatriRaoShape", "khatri_rao_plain", "khatri_rao_training"]
-
-_CHUNK = 1 << 17  # numbers of u per sweep: half a megabyte in float32
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +125,7 @@ class _KhatriRao(torch.autograd.Function):
         y = x.new_empty(len(noise) * len(x), x.shape[1])
         kept = [torch.empty_like(u) for _ in noise]
         for (factor_bits, output_bits), h, out in zip(noise, kept, torch.split(y, len(x)), strict=True):
-            for part in _sweeps(u):
+            for part in sweeps(u):
                 torch.clamp_min(u[part], 0.0, out=h[part])
                 h[part].mul_(factor.mask(factor_bits[part], u.dtype))
                 gate, x_part = shape.sum_rows(h[part]), x[part]
@@ -145,7 +144,7 @@ class _KhatriRao(torch.autograd.Function):
         x, *saved = ctx.saved_tensors
         passes, shape = len(saved) // 2, ctx.shape
         dx, du = torch.empty_like(x), torch.empty_like(saved[0])
-        for part in _sweeps(saved[0]):
+        for part in sweeps(saved[0]):
             x_part = x[part] if shape.aligned else shape.to_heads(x[part])
             for place, dy in enumerate(torch.split(gradients[0], len(x))):
                 h = saved[place][part]
@@ -172,9 +171,3 @@ class _KhatriRao(torch.autograd.Function):
 def _relu_gradient(gradient: Tensor, h: Tensor, out: Tensor) -> Tensor:
     result: Tensor = torch.ops.aten.threshold_backward.grad_input(gradient, h, 0.0, grad_input=out)
     return result
-
-
-def _sweeps(u: Tensor) -> list[slice]:
-    """Return row ranges small enough for the cache (one range on an accelerator)."""
-    step = max(1, _CHUNK // u.shape[1]) if u.device.type == "cpu" else max(1, len(u))
-    return [slice(start, start + step) for start in range(0, len(u), step)]

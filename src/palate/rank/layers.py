@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from palate.errors import ConfigError, UnknownNameError
 from palate.rank.dropout import Dropout
+from palate.rank.rectified import rectified
 
 __all__ = ["ACTIVATIONS", "MLP", "LogitHead", "activation_called", "init_linear"]
 
@@ -116,21 +117,34 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the tower's output ``[B, out_features]``."""
-        out: Tensor = self.layers(x)
-        return out
+        if not (self.training and torch.is_grad_enabled()):
+            out: Tensor = self.layers(x)
+            return out
+        layers = iter([*self.layers, None])
+        layer = next(layers)
+        while layer is not None:
+            following = next(layers)
+            if isinstance(layer, nn.ReLU) and isinstance(following, Dropout):
+                x, following = rectified(x, following), next(layers)
+            else:
+                x = rectified(x) if isinstance(layer, nn.ReLU) else layer(x)
+            layer = following
+        return x
 
 
 class LogitHead(nn.Linear):
-    r"""One logit per row, ``w^T x + b``, in float32 whatever precision the layers before it ran in.
+    r"""One logit per row, ``w^T [x_1; x_2; ...] + b``, in float32 whatever precision the layers before it ran in.
 
     Args:
-        in_features: Width of the input.
+        in_features: Width of the inputs together.
 
     Shapes:
-        forward: ``[B, in_features]`` -> float32 ``[B]``.
+        forward: one or more ``[B, n_i]`` with ``sum n_i = in_features`` -> float32 ``[B]``.
 
     Example:
         >>> LogitHead(4)(torch.zeros(3, 4)).shape
+        torch.Size([3])
+        >>> LogitHead(4)(torch.zeros(3, 1), torch.zeros(3, 3)).shape
         torch.Size([3])
     """
 
@@ -138,9 +152,18 @@ class LogitHead(nn.Linear):
         super().__init__(in_features, 1)
         init_linear(self)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, *parts: Tensor) -> Tensor:
         """Return logits ``[B]``."""
-        if torch.is_autocast_enabled(x.device.type):
-            with torch.autocast(x.device.type, enabled=False):
-                return functional.linear(x.float(), self.weight, self.bias).squeeze(-1)
-        return functional.linear(x, self.weight, self.bias).squeeze(-1)
+        device = parts[0].device.type
+        if torch.is_autocast_enabled(device):
+            with torch.autocast(device, enabled=False):
+                return self._logits([part.float() for part in parts])
+        return self._logits(parts)
+
+    def _logits(self, parts: Sequence[Tensor]) -> Tensor:
+        if len(parts) == 1:
+            return functional.linear(parts[0], self.weight, self.bias).squeeze(-1)
+        # Part by part: neither the inputs nor their gradients are ever written out side by side.
+        weights = torch.split(self.weight, [part.shape[1] for part in parts], dim=1)
+        products = [functional.linear(part, weight) for part, weight in zip(parts, weights, strict=True)]
+        return (self.bias + sum(products)).squeeze(-1)

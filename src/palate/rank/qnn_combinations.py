@@ -6,7 +6,6 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-import torch
 from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
@@ -150,7 +149,7 @@ class QNNAlphaDCNv2(_Combination):
 
     def combine(self, batch: RankBatch, fields: Tensor, crossed: Tensor) -> Tensor:
         """Return ``w^T [x_L; c_K] + b``."""
-        logits: Tensor = self.head(torch.cat([crossed, self.cross(fields.flatten(1))], dim=1))
+        logits: Tensor = self.head(crossed, self.cross(fields.flatten(1)))
         return logits
 
 
@@ -267,5 +266,5 @@ class QNNAlphaMLP(_Combination):
 
     def combine(self, batch: RankBatch, fields: Tensor, crossed: Tensor) -> Tensor:
         """Return ``w^T [x_L; MLP(x_0)] + b``."""
-        logits: Tensor = self.head(torch.cat([crossed, self.tower(fields.flatten(1))], dim=1))
+        logits: Tensor = self.head(crossed, self.tower(fields.flatten(1)))
         return logits

@@ -27,6 +27,7 @@ from palate.train.checkpoints import CheckpointStore
 from palate.train.contract import BatchSource, TrainConfig, Validate
 from palate.train.distributed import World
 from palate.train.guard import non_finite_error
+from palate.train.memory import keep_freed_memory
 from palate.train.optimisers import Optimiser
 from palate.train.progress import Progress, SilentProgress
 from palate.train.result import EpochRecord, TrainResult
@@ -102,7 +103,7 @@ def fit(
     world = World.join(place)
     run = None
     try:
-        with Worker(place) as worker:
+        with keep_freed_memory(), Worker(place) as worker:
             folder = None if run_folder is None else Path(run_folder)
             run = _Run(model.to(place), source, config, validate, folder, tracker, progress, world, worker)
             run.begin(resume)

@@ -11,6 +11,9 @@ from torch.nn import functional
 
 __all__ = ["RowGradient", "put_rows", "row_gradient", "sum_rows"]
 
+# From so many integers on torch sorts them by radix, three times faster than anything that compares.
+_RADIX = 1 << 15
+
 
 class RowGradient(NamedTuple):
     """The gradient of a table: ``ids`` int64 ``[U]``, distinct and ascending, and ``rows`` ``[U, D]``."""
@@ -25,9 +28,9 @@ def sum_rows(ids: Tensor, rows: Tensor, num_rows: int) -> RowGradient:
     ``out[u] = sum_{n: ids[n] = u} rows[n]``, the terms of one id added in the order in which they stand, whatever
     the number of threads.
 
-    On a CPU each id is packed with its position into one integer, so that a single vectorised sort of plain
-    integers gives the distinct ids and the order at once; this is several times faster than the coalescing of a
-    sparse tensor.
+    This is several times faster than the coalescing of a sparse tensor. On a CPU the ids of a small batch are packed
+    with their positions into one integer each, so that a single vectorised sort of plain integers gives the distinct
+    ids and the order at once; large ones are sorted by radix.
 
     Args:
         ids: Row of the table for each gradient row, in ``[0, num_rows)``.
@@ -45,7 +48,7 @@ def sum_rows(ids: Tensor, rows: Tensor, num_rows: int) -> RowGradient:
         return RowGradient(ids, rows)
     count = ids.numel()
     shift = (count - 1).bit_length()
-    if ids.device.type == "cpu" and (num_rows - 1).bit_length() + shift <= 63:
+    if ids.device.type == "cpu" and count < _RADIX and (num_rows - 1).bit_length() + shift <= 63:
         packed = (ids << shift).bitwise_or_(torch.arange(count))
         packed.numpy().sort()
         order = packed & ((1 << shift) - 1)

@@ -87,6 +87,10 @@ class Worker:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._calls.put(None)
+        # A thread that is still letting go of tensors when the interpreter shuts down is cut off inside torch, which
+        # then aborts the process. Only a step that hangs (see above) is not waited for.
+        if kind is None or not issubclass(kind, KeyboardInterrupt):
+            self._thread.join()
 
 
 class _Call:
