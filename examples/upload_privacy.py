@@ -9,13 +9,15 @@ import palate
 from palate.sequence.upload_privacy import measure_upload_privacy
 from palate.testing.recommenders import small_log
 
+attack = {}
 if len(sys.argv) > 1:
     recommender = palate.load(sys.argv[1])
 else:
     recommender = palate.fit(small_log(), "cocorrrec", training={"epochs": 3})
+    attack = {"taught": 400, "known": 400, "epochs": 15}  # a log of 40 users needs no longer lesson
 
 log = recommender.users.log
-rows = measure_upload_privacy(recommender.model, log.drop_last(1), log.last())
+rows = measure_upload_privacy(recommender.model, log.drop_last(1), log.last(), **attack)
 print("| upload | bytes | clicks recovered (95 % interval) | last click, 1 guess | 10 guesses | recall@10 | ndcg@10 |")
 print("|---|---|---|---|---|---|---|")
 for row in rows:
