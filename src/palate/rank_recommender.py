@@ -48,7 +48,7 @@ __all__ = ["RankRecommender", "logits_of"]
 
 Tokens = np.ndarray[Any, Any]
 IntArray = np.ndarray[Any, np.dtype[np.int64]]
-_ROWS_AT_ONCE = 8192
+_ROWS_AT_ONCE = 2048  # what a layer of a few hundred units makes of them stays in the processor's cache
 
 
 def logits_of(model: Ranker, table: RankTable) -> FloatArray:
@@ -172,13 +172,12 @@ class RankRecommender(Recommender):
         given, ignored = self.catalogue.resolve(history or [], unknown=unknown)
         known = user is not None and self.users.knows(user)
         seen = given if history is not None or user is None else self.users.items_of(user)
-        logits = logits_of(self.model, self._for_user(self.catalogue, user, given if history is not None else None))
+        logits = logits_of(self.model, self.candidates(user=user, history=given if history is not None else None))
         scores = self.corrected(logits)
         order_by = scores.copy()
         if exclude_seen:
             order_by[np.asarray(seen, dtype=np.int64) - 1] = -np.inf
-        best = np.argsort(-order_by, kind="stable")[:k]
-        best = best[np.isfinite(order_by[best])]
+        best = _largest(order_by, k)
         context = None
         if self.context is not None and len(best):
             ids = pl.DataFrame(
@@ -330,9 +329,22 @@ class RankRecommender(Recommender):
             context=_saved_context(folder),
         )
 
-    def _for_user(self, catalogue: Catalogue, user: Item | None, history: Sequence[int] | None) -> RankTable:
-        """Return the catalogue as rows for one user: item columns are encoded once, the user's for each request."""
-        columns = self.encoder.columns
+    def candidates(self, *, user: Item | None = None, history: Sequence[int] | None = None) -> RankTable:
+        """Return the whole catalogue as rows for one user, now; what :meth:`recommend` scores.
+
+        Columns of items are encoded once, those of the user for each request. What the user brings to all rows, the
+        history above all, is one row in memory that the model looks up once.
+
+        Args:
+            user: The user, or ``None`` for nobody in particular.
+            history: Numbers of items in the catalogue, in place of the user's own history.
+
+        Raises:
+            ConfigError: If the ranker has no catalogue.
+        """
+        catalogue, columns = self.catalogue, self.encoder.columns
+        if catalogue is None:
+            raise ConfigError(f"{self.card.model} was fitted on rows without items: it has no candidates.")
         if self._candidates is None:
             frame = pl.DataFrame({str(columns.item): catalogue.ids})
             self._candidates = self.encoder.encode(frame, missing="oov")
@@ -391,6 +403,15 @@ def _saved_context(folder: SavedFolder) -> ContextColumns | None:
     if not folder.has("context.json"):
         return None
     return ContextColumns.from_saved({"context": folder.document("context")}, {"context": folder.arrays("context")})
+
+
+def _largest(values: FloatArray, k: int) -> IntArray:
+    """Return the places of the ``k`` largest finite values, largest first, equal ones in their order."""
+    places = np.flatnonzero(np.isfinite(values))
+    if k < len(places):
+        least = np.partition(values[places], len(places) - k)[len(places) - k]
+        places = places[values[places] >= least]
+    return places[np.argsort(-values[places], kind="stable")[:k]]
 
 
 def _sigmoid(logits: FloatArray) -> FloatArray:

@@ -138,3 +138,15 @@ def test_a_manifest_with_other_facts_is_refused(tmp_path: Path) -> None:
         (path / "palate.json").write_text(json.dumps({**manifest, "facts": facts}))
         with pytest.raises(SavedFolderError):
             RankTable.open(path)
+
+
+def test_a_sequence_shared_by_all_rows_stays_a_view_of_one() -> None:
+    shared = np.broadcast_to(np.array([[0, 4, 5]], np.int32), (6, 3))
+    own = np.arange(18, dtype=np.int32).reshape(6, 3)
+    table = RankTable(ids=np.zeros((6, 1), np.int32), sequences=(shared, own))
+    one, other = table.batch(slice(1, 5)).sequences
+    assert (one.stride(0), other.stride(0)) == (0, 3)
+    assert one.tolist() == [[0, 4, 5]] * 4
+    # Rows picked one by one, as in training, are rows of their own.
+    assert table.batch(np.array([2, 0])).sequences[0].stride(0) == 3
+    assert table.batch(slice(0, 0)).sequences[0].shape == (0, 3)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -51,6 +53,23 @@ def test_every_kind_of_field_by_hand() -> None:
     zero = torch.zeros(4)
     expected_second = [-layer.numeric_weight[0], zero, zero, zero, 2 * weight[11], zero]
     torch.testing.assert_close(out[1], torch.stack(expected_second))
+
+
+@pytest.mark.parametrize("which", [(0,), (1,), (0, 1)])
+def test_a_sequence_shared_by_all_rows_is_looked_up_once(
+    which: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layer = FieldEmbedding(MIXED, 4, vectors={"cover": COVERS})
+    batch = mixed_batch()
+    views = [each[:1].expand(2, -1) if place in which else each for place, each in enumerate(batch.sequences)]
+    own = [each.contiguous() for each in views]
+    counted: list[int] = []
+    look_up = layer.table.forward
+    monkeypatch.setattr(layer.table, "forward", lambda ids: counted.append(ids.numel()) or look_up(ids))
+    found = layer(replace(batch, sequences=tuple(views)))
+    shared, counted[:] = sum(counted), []
+    torch.testing.assert_close(found, layer(replace(batch, sequences=tuple(own))))
+    assert sum(counted) - shared == sum(batch.sequences[place].shape[1] for place in which)
 
 
 def per_field_tables(weight: Tensor, spec: FeatureSpec, ids: Tensor) -> Tensor:

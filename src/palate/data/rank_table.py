@@ -4,6 +4,8 @@ Choices made here:
 
 * Ids are stored as int32 rows ``[N, F]``, half the memory of int64, and widened batch by batch.
 * A batch is one gather of rows. Nothing is copied up front, so the first batch is as quick as any other.
+* A sequence that all rows share (the history of the one user of a request) may be a broadcast view; a batch of
+  consecutive rows keeps it one, and the model then reads it once.
 * On disk a table is a folder of ``.npy`` files that are mapped, not read: a table may be larger than memory.
 """
 
@@ -98,7 +100,7 @@ class RankTable:
 
         ids = whole(self.ids)
         assert ids is not None
-        sequences = tuple(torch.from_numpy(_gather(column, rows).astype(np.int64)) for column in self.sequences)
+        sequences = tuple(_sequence(column, rows) for column in self.sequences)
         return RankBatch(
             ids=ids,
             numeric=real(self.numeric),
@@ -178,6 +180,13 @@ def iterate(table: RankTable, batch_size: int) -> Iterator[RankBatch]:
 
 def _gather(column: AnyArray, rows: Rows) -> AnyArray:
     return column[rows] if isinstance(rows, slice) else np.take(column, rows, axis=0)
+
+
+def _sequence(column: AnyArray, rows: Rows) -> Tensor:
+    found = _gather(column, rows)
+    if found.strides[0] == 0 and len(found):
+        return torch.from_numpy(found[:1].astype(np.int64)).expand(len(found), -1)
+    return torch.from_numpy(found.astype(np.int64))
 
 
 def _mapped(folder: SavedFolder, name: str) -> AnyArray:

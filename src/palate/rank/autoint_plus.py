@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import ClassVar
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from palate.config import ModelConfig
@@ -14,17 +14,19 @@ from palate.data.features import FeatureSpec, RankBatch
 from palate.errors import ConfigError
 from palate.rank.contract import Ranker
 from palate.rank.embedding import FieldEmbedding, LinearTerm
-from palate.rank.layers import MLP, LogitHead, init_linear
+from palate.rank.layers import LogitHead, init_linear
+from palate.rank.tower import OptionalTowerConfig, make_tower
 from palate.registry import register
 
 __all__ = ["AutoIntPlus", "AutoIntPlusConfig", "InteractingLayer"]
 
 
-class AutoIntPlusConfig(ModelConfig):
+class AutoIntPlusConfig(OptionalTowerConfig):
     """Settings of :class:`AutoIntPlus`; ``base`` is the one of the BARS benchmark on Criteo.
 
+    Besides those of :class:`~palate.rank.tower.OptionalTowerConfig`:
+
     Attributes:
-        embedding_size: Width ``D`` of every field's vector.
         num_layers: Number of interacting layers.
         attention_size: Width of a field after an interacting layer, all heads together.
         num_heads: Number of heads; divides ``attention_size``.
@@ -34,7 +36,6 @@ class AutoIntPlusConfig(ModelConfig):
         wide: Add a linear term.
         hidden: Widths of the tower; empty for AutoInt without the plus.
         dropout: Share of attention weights and of hidden units zeroed in training.
-        batch_norm: Normalise before each activation of the tower.
     """
 
     sizes: ClassVar = {
@@ -43,7 +44,6 @@ class AutoIntPlusConfig(ModelConfig):
         "base": {"num_layers": 5, "num_heads": 1, "wide": True, "hidden": (1000,) * 5, "dropout": 0.0},
     }
 
-    embedding_size: int = Field(16, ge=1)
     num_layers: int = Field(3, ge=1)
     attention_size: int = Field(64, ge=1)
     num_heads: int = Field(2, ge=1)
@@ -51,9 +51,6 @@ class AutoIntPlusConfig(ModelConfig):
     residual: bool = True
     layer_norm: bool = False
     wide: bool = False
-    hidden: tuple[PositiveInt, ...] = (400, 400, 400)
-    dropout: float = Field(0.1, ge=0, lt=1)
-    batch_norm: bool = False
 
     @model_validator(mode="after")
     def _heads_fit(self) -> AutoIntPlusConfig:
@@ -187,7 +184,7 @@ class AutoIntPlus(Ranker):
         self.tower: nn.Module | None = None
         if config.hidden:
             width = spec.num_fields * config.embedding_size
-            tower = MLP(width, config.hidden, dropout=config.dropout, batch_norm=config.batch_norm)
+            tower = make_tower(width, config)
             self.tower = nn.Sequential(tower, LogitHead(tower.out_features))
         self.linear = LinearTerm(spec, vectors=vectors) if config.wide else None
 

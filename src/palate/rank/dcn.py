@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
-from pydantic import Field, PositiveInt
+from pydantic import Field
 from torch import Tensor
 
 from palate.config import ModelConfig
@@ -14,20 +14,19 @@ from palate.rank.contract import Ranker
 from palate.rank.embedding import FieldEmbedding
 from palate.rank.interactions import CrossNet
 from palate.rank.layers import MLP, LogitHead
+from palate.rank.tower import OptionalTowerConfig, make_tower
 from palate.registry import register
 
 __all__ = ["DCN", "DCNConfig"]
 
 
-class DCNConfig(ModelConfig):
+class DCNConfig(OptionalTowerConfig):
     """Settings of :class:`DCN`; ``base`` is the one of the BARS benchmark on Criteo.
 
+    Besides those of :class:`~palate.rank.tower.OptionalTowerConfig`:
+
     Attributes:
-        embedding_size: Width ``D`` of every field's vector.
         num_layers: Number of cross layers; the cross part is of degree ``num_layers + 1``.
-        hidden: Widths of the tower; empty for the cross network alone.
-        dropout: Share of hidden units zeroed in training.
-        batch_norm: Normalise before each activation of the tower.
     """
 
     sizes: ClassVar = {
@@ -36,11 +35,7 @@ class DCNConfig(ModelConfig):
         "base": {"num_layers": 4, "hidden": (1000,) * 5, "dropout": 0.2},
     }
 
-    embedding_size: int = Field(16, ge=1)
     num_layers: int = Field(3, ge=1)
-    hidden: tuple[PositiveInt, ...] = (400, 400, 400)
-    dropout: float = Field(0.1, ge=0, lt=1)
-    batch_norm: bool = False
 
 
 @register("ranker", "dcn", source='Wang et al., "Deep & Cross Network for Ad Click Predictions", ADKDD 2017')
@@ -80,7 +75,7 @@ class DCN(Ranker):
         self.cross = CrossNet(width, config.num_layers)
         self.tower: MLP | None = None
         if config.hidden:
-            self.tower = MLP(width, config.hidden, dropout=config.dropout, batch_norm=config.batch_norm)
+            self.tower = make_tower(width, config)
         self.head = LogitHead(width + (config.hidden[-1] if config.hidden else 0))
 
     def forward(self, batch: RankBatch) -> Tensor:

@@ -16,27 +16,26 @@ from palate.errors import ConfigError
 from palate.rank.contract import Ranker
 from palate.rank.embedding import FieldEmbedding
 from palate.rank.interactions import CrossNetV2
-from palate.rank.layers import MLP, LogitHead, init_linear
+from palate.rank.layers import LogitHead, init_linear
+from palate.rank.tower import TowerConfig, make_tower
 from palate.registry import register
 
 __all__ = ["DCNv2", "DCNv2Config", "MixtureCrossNet"]
 
 
-class DCNv2Config(ModelConfig):
+class DCNv2Config(TowerConfig):
     """Settings of :class:`DCNv2`; ``base`` is the one of the BARS benchmark on Criteo.
 
+    Besides those of :class:`~palate.rank.tower.TowerConfig`:
+
     Attributes:
-        embedding_size: Width ``D`` of every field's vector.
         cross: Matrix of a cross layer: ``full``, ``low-rank`` (two factors) or ``mixture`` (low-rank experts).
         num_layers: Number of cross layers.
         rank: Rank of ``low-rank`` and of each expert of ``mixture``.
         num_experts: Experts of ``mixture``.
         structure: ``parallel`` (tower beside the cross network), ``stacked`` (tower on top of it),
             ``stacked-parallel`` (both) or ``cross`` (no tower).
-        hidden: Widths of the tower.
         stacked_hidden: Widths of the tower on top, where they differ from ``hidden``.
-        dropout: Share of hidden units zeroed in training.
-        batch_norm: Normalise before each activation of the towers.
     """
 
     sizes: ClassVar = {
@@ -45,16 +44,12 @@ class DCNv2Config(ModelConfig):
         "base": {"hidden": (1000,) * 5, "batch_norm": True},
     }
 
-    embedding_size: int = Field(16, ge=1)
     cross: Literal["full", "low-rank", "mixture"] = "full"
     num_layers: int = Field(3, ge=1)
     rank: int = Field(32, ge=1)
     num_experts: int = Field(4, ge=1)
     structure: Literal["parallel", "stacked", "stacked-parallel", "cross"] = "parallel"
-    hidden: tuple[PositiveInt, ...] = Field((400, 400, 400), min_length=1)
     stacked_hidden: tuple[PositiveInt, ...] | None = Field(None, min_length=1)
-    dropout: float = Field(0.1, ge=0, lt=1)
-    batch_norm: bool = False
 
 
 class MixtureCrossNet(nn.Module):
@@ -163,13 +158,10 @@ class DCNv2(Ranker):
             rank = config.rank if config.cross == "low-rank" else None
             self.cross = CrossNetV2(width, config.num_layers, rank=rank)
 
-        def tower(hidden: tuple[int, ...]) -> MLP:
-            return MLP(width, hidden, dropout=config.dropout, batch_norm=config.batch_norm)
-
         stacked = config.structure in ("stacked", "stacked-parallel")
         parallel = config.structure in ("parallel", "stacked-parallel")
-        self.stacked = tower(config.stacked_hidden or config.hidden) if stacked else None
-        self.parallel = tower(config.hidden) if parallel else None
+        self.stacked = make_tower(width, config, config.stacked_hidden) if stacked else None
+        self.parallel = make_tower(width, config) if parallel else None
         crossed = self.stacked.out_features if self.stacked is not None else width
         self.head = LogitHead(crossed + (self.parallel.out_features if self.parallel is not None else 0))
 

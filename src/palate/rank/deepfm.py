@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
-from pydantic import Field, PositiveInt
 from torch import Tensor
 
 from palate.config import ModelConfig
@@ -13,20 +12,17 @@ from palate.data.features import FeatureSpec, RankBatch
 from palate.rank.contract import Ranker
 from palate.rank.embedding import FieldEmbedding, LinearTerm
 from palate.rank.interactions import fm_second_order
-from palate.rank.layers import MLP, LogitHead
+from palate.rank.layers import LogitHead
+from palate.rank.tower import TowerConfig, make_tower
 from palate.registry import register
 
 __all__ = ["DeepFM", "DeepFMConfig"]
 
 
-class DeepFMConfig(ModelConfig):
+class DeepFMConfig(TowerConfig):
     """Settings of :class:`DeepFM`; ``base`` is the one of the BARS benchmark on Criteo.
 
-    Attributes:
-        embedding_size: Width ``D`` of every field's vector.
-        hidden: Widths of the tower.
-        dropout: Share of hidden units zeroed in training.
-        batch_norm: Normalise before each activation of the tower.
+    All of them are those of :class:`~palate.rank.tower.TowerConfig`.
     """
 
     sizes: ClassVar = {
@@ -34,11 +30,6 @@ class DeepFMConfig(ModelConfig):
         "small": {},
         "base": {"hidden": (1000,) * 5, "dropout": 0.2},
     }
-
-    embedding_size: int = Field(16, ge=1)
-    hidden: tuple[PositiveInt, ...] = Field((400, 400, 400), min_length=1)
-    dropout: float = Field(0.1, ge=0, lt=1)
-    batch_norm: bool = False
 
 
 @register("ranker", "deepfm", source='Guo et al., "DeepFM", IJCAI 2017')
@@ -74,12 +65,7 @@ class DeepFM(Ranker):
         super().__init__(spec, config)
         self.linear = LinearTerm(spec, vectors=vectors)
         self.embedding = FieldEmbedding(spec, config.embedding_size, vectors=vectors)
-        self.tower = MLP(
-            spec.num_fields * config.embedding_size,
-            config.hidden,
-            dropout=config.dropout,
-            batch_norm=config.batch_norm,
-        )
+        self.tower = make_tower(spec.num_fields * config.embedding_size, config)
         self.head = LogitHead(self.tower.out_features)
 
     def forward(self, batch: RankBatch) -> Tensor:

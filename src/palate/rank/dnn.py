@@ -5,27 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
-from pydantic import Field, PositiveInt
 from torch import Tensor
 
 from palate.config import ModelConfig
 from palate.data.features import FeatureSpec, RankBatch
 from palate.rank.contract import Ranker
 from palate.rank.embedding import FieldEmbedding
-from palate.rank.layers import MLP, LogitHead
+from palate.rank.layers import LogitHead
+from palate.rank.tower import TowerConfig, make_tower
 from palate.registry import register
 
 __all__ = ["DNN", "DNNConfig"]
 
 
-class DNNConfig(ModelConfig):
+class DNNConfig(TowerConfig):
     """Settings of :class:`DNN`; ``base`` is the one of the BARS benchmark on Criteo.
 
-    Attributes:
-        embedding_size: Width ``D`` of every field's vector.
-        hidden: Widths of the tower.
-        dropout: Share of hidden units zeroed in training.
-        batch_norm: Normalise before each activation of the tower.
+    All of them are those of :class:`~palate.rank.tower.TowerConfig`.
     """
 
     sizes: ClassVar = {
@@ -33,11 +29,6 @@ class DNNConfig(ModelConfig):
         "small": {},
         "base": {"hidden": (1000,) * 5, "dropout": 0.2},
     }
-
-    embedding_size: int = Field(16, ge=1)
-    hidden: tuple[PositiveInt, ...] = Field((400, 400, 400), min_length=1)
-    dropout: float = Field(0.1, ge=0, lt=1)
-    batch_norm: bool = False
 
 
 @register("ranker", "dnn", source='Covington et al., "Deep Neural Networks for YouTube Recommendations", RecSys 2016')
@@ -73,12 +64,7 @@ class DNN(Ranker):
     def __init__(self, spec: FeatureSpec, config: DNNConfig, *, vectors: Mapping[str, Tensor] | None = None) -> None:
         super().__init__(spec, config)
         self.embedding = FieldEmbedding(spec, config.embedding_size, vectors=vectors)
-        self.tower = MLP(
-            spec.num_fields * config.embedding_size,
-            config.hidden,
-            dropout=config.dropout,
-            batch_norm=config.batch_norm,
-        )
+        self.tower = make_tower(spec.num_fields * config.embedding_size, config)
         self.head = LogitHead(self.tower.out_features)
 
     def forward(self, batch: RankBatch) -> Tensor:

@@ -114,29 +114,41 @@ class FieldEmbedding(nn.Module):
         """Return the field vectors ``[B, F, D]`` in field order."""
         self._check(batch)
         parts: list[Tensor] = []
-        known = len(self._categorical)
-        # The field's own PAD row becomes the padding row: compare B x F integers, not B x F x D numbers.
-        ids = torch.where(batch.ids == self.pads[:known], self._padding_row, batch.ids)
-        lengths = [known]
-        for sequence, pad in zip(batch.sequences, self.pads[known:], strict=True):
-            ids = torch.cat([ids, torch.where(sequence == pad, self._padding_row, sequence)], dim=1)
-            lengths.append(sequence.shape[1])
-        looked_up = self.table(ids)
-        # The gradient of a split copies everything once more: do without it where there is one part.
-        vectors, *positions = torch.split(looked_up, lengths, dim=1) if len(lengths) > 1 else (looked_up,)
-        if known:
+        vectors, pooled = self._look_up(batch)
+        if self._categorical:
             parts.append(vectors)
         if self.numeric_weight is not None:
             assert batch.numeric is not None
             parts.append(batch.numeric.unsqueeze(-1) * self.numeric_weight)
-        if positions:
-            parts.append(torch.stack([each.sum(dim=1) for each in positions], dim=1))
+        if pooled:
+            parts.append(torch.stack(pooled, dim=1))
         if self._vector:
             assert batch.vectors is not None
             columns = enumerate(zip(self.projections, batch.vectors.unbind(1), strict=True))
             parts.append(torch.stack([p(getattr(self, f"vectors_{i}")[rows]) for i, (p, rows) in columns], dim=1))
         fields = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
         return fields if self._in_order else fields.index_select(1, self.order)
+
+    def _look_up(self, batch: RankBatch) -> tuple[Tensor, list[Tensor]]:
+        """Return the vectors of the categorical fields ``[B, F_c, D]`` and the sum of each sequence ``[B, D]``."""
+        known = len(self._categorical)
+        ids = [self._own_padding(batch.ids, self.pads[:known])]
+        shared: dict[int, Tensor] = {}
+        for place, (sequence, pad) in enumerate(zip(batch.sequences, self.pads[known:], strict=True)):
+            if sequence.stride(0) == 0:  # a view of one row for all: looked up and summed once
+                one = self.table(self._own_padding(sequence[:1], pad)).sum(dim=1)
+                shared[place] = one.expand(len(batch), -1)
+            else:
+                ids.append(self._own_padding(sequence, pad))
+        if len(ids) == 1:  # no split, whose gradient would copy everything once more
+            return self.table(ids[0]), list(shared.values())
+        looked_up = torch.split(self.table(torch.cat(ids, dim=1)), [each.shape[1] for each in ids], dim=1)
+        sums = (positions.sum(dim=1) for positions in looked_up[1:])
+        return looked_up[0], [shared[place] if place in shared else next(sums) for place in range(len(batch.sequences))]
+
+    def _own_padding(self, ids: Tensor, pads: Tensor) -> Tensor:
+        # The field's own PAD row becomes the padding row: compare B x F integers, not B x F x D numbers.
+        return torch.where(ids == pads, self._padding_row, ids)
 
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *rest: Any) -> None:
         # A model built without its frozen vectors takes their number of rows from the saved ones.

@@ -15,16 +15,18 @@ from palate.errors import ConfigError
 from palate.rank.contract import Ranker
 from palate.rank.embedding import FieldEmbedding
 from palate.rank.layers import MLP, LogitHead
+from palate.rank.tower import TowerConfig, make_tower
 from palate.registry import register
 
 __all__ = ["BilinearFusion", "FeatureGate", "FinalMLP", "FinalMLPConfig"]
 
 
-class FinalMLPConfig(ModelConfig):
+class FinalMLPConfig(TowerConfig):
     """Settings of :class:`FinalMLP`; ``base`` is the one of the BARS benchmark on Criteo.
 
+    Besides those of :class:`~palate.rank.tower.TowerConfig`:
+
     Attributes:
-        embedding_size: Width ``D`` of every field's vector.
         hidden: Widths of the first tower.
         dropout: Share of its hidden units zeroed in training.
         second_hidden: Widths of the second tower.
@@ -35,7 +37,6 @@ class FinalMLPConfig(ModelConfig):
         context: Names of the fields that decide the first gate, for example those of the user; empty for one
             learned weighting for all rows.
         second_context: The same for the second gate, for example the fields of the item.
-        batch_norm: Normalise before each activation of the towers.
     """
 
     sizes: ClassVar = {
@@ -51,9 +52,6 @@ class FinalMLPConfig(ModelConfig):
         },
     }
 
-    embedding_size: int = Field(16, ge=1)
-    hidden: tuple[PositiveInt, ...] = Field((400, 400, 400), min_length=1)
-    dropout: float = Field(0.1, ge=0, lt=1)
     second_hidden: tuple[PositiveInt, ...] = Field((400,), min_length=1)
     second_dropout: float = Field(0.1, ge=0, lt=1)
     num_heads: int = Field(2, ge=1)
@@ -61,7 +59,6 @@ class FinalMLPConfig(ModelConfig):
     gate_hidden: tuple[PositiveInt, ...] = (64,)
     context: tuple[str, ...] = ()
     second_context: tuple[str, ...] = ()
-    batch_norm: bool = False
 
     @model_validator(mode="after")
     def _heads_fit(self) -> FinalMLPConfig:
@@ -263,7 +260,7 @@ class FinalMLP(Ranker):
             return FeatureGate(spec, context, config.embedding_size, config.gate_hidden, width, vectors=vectors)
 
         self.gate, self.second_gate = gate(config.context), gate(config.second_context)
-        self.tower = MLP(width, config.hidden, dropout=config.dropout, batch_norm=config.batch_norm)
+        self.tower = make_tower(width, config)
         self.second_tower = MLP(
             width, config.second_hidden, dropout=config.second_dropout, batch_norm=config.batch_norm
         )

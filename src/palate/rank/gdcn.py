@@ -6,29 +6,28 @@ from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 import torch
-from pydantic import Field, PositiveInt
+from pydantic import Field
 from torch import Tensor, nn
 
 from palate.config import ModelConfig
 from palate.data.features import FeatureSpec, RankBatch
 from palate.rank.contract import Ranker
 from palate.rank.embedding import FieldEmbedding
-from palate.rank.layers import MLP, LogitHead, init_linear
+from palate.rank.layers import LogitHead, init_linear
+from palate.rank.tower import TowerConfig, make_tower
 from palate.registry import register
 
 __all__ = ["GDCN", "GDCNConfig", "GatedCrossNet"]
 
 
-class GDCNConfig(ModelConfig):
+class GDCNConfig(TowerConfig):
     """Settings of :class:`GDCN`; ``base`` is the template of the public implementation.
 
+    Besides those of :class:`~palate.rank.tower.TowerConfig`:
+
     Attributes:
-        embedding_size: Width ``D`` of every field's vector.
         num_layers: Number of gated cross layers.
         structure: ``parallel`` (GDCN-P, tower beside the cross network) or ``stacked`` (GDCN-S, tower on top).
-        hidden: Widths of the tower.
-        dropout: Share of hidden units zeroed in training.
-        batch_norm: Normalise before each activation of the tower.
     """
 
     sizes: ClassVar = {
@@ -37,12 +36,8 @@ class GDCNConfig(ModelConfig):
         "base": {"embedding_size": 32, "hidden": (1024, 512, 256), "dropout": 0.0},
     }
 
-    embedding_size: int = Field(16, ge=1)
     num_layers: int = Field(3, ge=1)
     structure: Literal["parallel", "stacked"] = "parallel"
-    hidden: tuple[PositiveInt, ...] = Field((400, 400, 400), min_length=1)
-    dropout: float = Field(0.1, ge=0, lt=1)
-    batch_norm: bool = False
 
 
 class GatedCrossNet(nn.Module):
@@ -118,7 +113,7 @@ class GDCN(Ranker):
         self.parallel = config.structure == "parallel"
         self.embedding = FieldEmbedding(spec, config.embedding_size, vectors=vectors)
         self.cross = GatedCrossNet(width, config.num_layers)
-        self.tower = MLP(width, config.hidden, dropout=config.dropout, batch_norm=config.batch_norm)
+        self.tower = make_tower(width, config)
         self.head = LogitHead(self.tower.out_features + (width if self.parallel else 0))
 
     def forward(self, batch: RankBatch) -> Tensor:

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 import torch
-from pydantic import Field, PositiveInt
 from torch import Tensor
 
 from palate.config import ModelConfig
@@ -14,21 +13,20 @@ from palate.data.features import FeatureSpec, RankBatch
 from palate.errors import ConfigError
 from palate.rank.contract import Ranker
 from palate.rank.embedding import FieldEmbedding
-from palate.rank.layers import MLP, LogitHead
+from palate.rank.layers import LogitHead
+from palate.rank.tower import TowerConfig, make_tower
 from palate.registry import register
 
 __all__ = ["PNN", "PNNConfig"]
 
 
-class PNNConfig(ModelConfig):
+class PNNConfig(TowerConfig):
     """Settings of :class:`PNN`; ``base`` is the one of the BARS benchmark on Criteo.
 
+    Besides those of :class:`~palate.rank.tower.TowerConfig`:
+
     Attributes:
-        embedding_size: Width ``D`` of every field's vector.
         product: ``inner`` (IPNN), ``outer`` (OPNN) or ``both`` (PNN*).
-        hidden: Widths of the tower.
-        dropout: Share of hidden units zeroed in training.
-        batch_norm: Normalise before each activation of the tower.
     """
 
     sizes: ClassVar = {
@@ -37,11 +35,7 @@ class PNNConfig(ModelConfig):
         "base": {"hidden": (1000, 1000), "dropout": 0.2},
     }
 
-    embedding_size: int = Field(16, ge=1)
     product: Literal["inner", "outer", "both"] = "inner"
-    hidden: tuple[PositiveInt, ...] = Field((400, 400, 400), min_length=1)
-    dropout: float = Field(0.1, ge=0, lt=1)
-    batch_norm: bool = False
 
 
 @register("ranker", "pnn", source='Qu et al., "Product-based Neural Networks", ICDM 2016')
@@ -94,7 +88,7 @@ class PNN(Ranker):
         self.register_buffer("pairs", pairs, persistent=False)
         width = num_fields * size + self.inner * pairs.shape[1] + self.outer * size**2
         self.embedding = FieldEmbedding(spec, size, vectors=vectors)
-        self.tower = MLP(width, config.hidden, dropout=config.dropout, batch_norm=config.batch_norm)
+        self.tower = make_tower(width, config)
         self.head = LogitHead(self.tower.out_features)
 
     def forward(self, batch: RankBatch) -> Tensor:

@@ -5,27 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
-from pydantic import Field, PositiveInt
 from torch import Tensor
 
 from palate.config import ModelConfig
 from palate.data.features import FeatureSpec, RankBatch
 from palate.rank.contract import Ranker
 from palate.rank.embedding import FieldEmbedding, LinearTerm
-from palate.rank.layers import MLP, LogitHead
+from palate.rank.layers import LogitHead
+from palate.rank.tower import TowerConfig, make_tower
 from palate.registry import register
 
 __all__ = ["WideAndDeep", "WideAndDeepConfig"]
 
 
-class WideAndDeepConfig(ModelConfig):
+class WideAndDeepConfig(TowerConfig):
     """Settings of :class:`WideAndDeep`; ``base`` is the one of the BARS benchmark on Criteo.
 
-    Attributes:
-        embedding_size: Width ``D`` of every field's vector.
-        hidden: Widths of the tower.
-        dropout: Share of hidden units zeroed in training.
-        batch_norm: Normalise before each activation of the tower.
+    All of them are those of :class:`~palate.rank.tower.TowerConfig`.
     """
 
     sizes: ClassVar = {
@@ -33,11 +29,6 @@ class WideAndDeepConfig(ModelConfig):
         "small": {},
         "base": {"hidden": (1000,) * 5, "dropout": 0.2},
     }
-
-    embedding_size: int = Field(16, ge=1)
-    hidden: tuple[PositiveInt, ...] = Field((400, 400, 400), min_length=1)
-    dropout: float = Field(0.1, ge=0, lt=1)
-    batch_norm: bool = False
 
 
 @register("ranker", "wide-and-deep", source='Cheng et al., "Wide & Deep Learning", DLRS 2016')
@@ -77,12 +68,7 @@ class WideAndDeep(Ranker):
         super().__init__(spec, config)
         self.wide = LinearTerm(spec, vectors=vectors)
         self.embedding = FieldEmbedding(spec, config.embedding_size, vectors=vectors)
-        self.deep = MLP(
-            spec.num_fields * config.embedding_size,
-            config.hidden,
-            dropout=config.dropout,
-            batch_norm=config.batch_norm,
-        )
+        self.deep = make_tower(spec.num_fields * config.embedding_size, config)
         self.head = LogitHead(self.deep.out_features)
 
     def forward(self, batch: RankBatch) -> Tensor:

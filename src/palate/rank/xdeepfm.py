@@ -13,21 +13,20 @@ from palate.data.features import FeatureSpec, RankBatch
 from palate.rank.contract import Ranker
 from palate.rank.embedding import FieldEmbedding, LinearTerm
 from palate.rank.interactions import CIN
-from palate.rank.layers import MLP, LogitHead
+from palate.rank.layers import LogitHead
+from palate.rank.tower import OptionalTowerConfig, make_tower
 from palate.registry import register
 
 __all__ = ["XDeepFM", "XDeepFMConfig"]
 
 
-class XDeepFMConfig(ModelConfig):
+class XDeepFMConfig(OptionalTowerConfig):
     """Settings of :class:`XDeepFM`; ``base`` is the one of the BARS benchmark on Criteo.
 
+    Besides those of :class:`~palate.rank.tower.OptionalTowerConfig`:
+
     Attributes:
-        embedding_size: Width ``D`` of every field's vector.
         maps: Number of feature maps of each layer of the compressed interaction network.
-        hidden: Widths of the tower; empty for the model without a tower.
-        dropout: Share of hidden units zeroed in training.
-        batch_norm: Normalise before each activation of the tower.
     """
 
     sizes: ClassVar = {
@@ -36,11 +35,7 @@ class XDeepFMConfig(ModelConfig):
         "base": {"maps": (64, 64, 64), "hidden": (1000,) * 5, "dropout": 0.2},
     }
 
-    embedding_size: int = Field(16, ge=1)
     maps: tuple[PositiveInt, ...] = Field((32, 32), min_length=1)
-    hidden: tuple[PositiveInt, ...] = (400, 400, 400)
-    dropout: float = Field(0.1, ge=0, lt=1)
-    batch_norm: bool = False
 
 
 @register("ranker", "xdeepfm", source='Lian et al., "xDeepFM", KDD 2018')
@@ -87,7 +82,7 @@ class XDeepFM(Ranker):
         self.tower: nn.Module | None = None
         if config.hidden:
             width = spec.num_fields * config.embedding_size
-            tower = MLP(width, config.hidden, dropout=config.dropout, batch_norm=config.batch_norm)
+            tower = make_tower(width, config)
             self.tower = nn.Sequential(tower, LogitHead(tower.out_features))
 
     def forward(self, batch: RankBatch) -> Tensor:
