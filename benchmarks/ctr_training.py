@@ -264,8 +264,8 @@ def main() -> None:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     out = Path(tempfile.mkdtemp(prefix="palate-ctr-smoke-")) if chosen.smoke else measure.RESULTS
+    check_quality(rows, tolerance=0.02 if chosen.smoke else 0.003)
     measure.write("ctr_training", rows, folder=out)
-    check_quality(rows, tolerance=0.02 if chosen.smoke else 0.01)
 
 
 def one_core() -> None:
@@ -275,10 +275,7 @@ def one_core() -> None:
 
 
 def check_quality(rows: list[dict[str, Any]], tolerance: float) -> None:
-    """Refuse a comparison in which ours learns less than the peer, or bf16 less than float32.
-
-    Four epochs on rare ids are far from the end: with other seeds the same logistic regression differs by 0.006.
-    """
+    """Refuse a comparison in which ours learns less than the peer, or bf16 less than float32."""
     by_name = {row["what"]: row for row in rows if "validation AUC" in row}
     for name, row in by_name.items():
         if row["validation AUC"] < row["peer validation AUC"] - tolerance:

@@ -138,7 +138,7 @@ def _beside(name: str, package: str, peer: Peer, size: int, repeats: int) -> lis
             amount=size,
             unit="messages/s",
             peer_name=package,
-            target=1.0,
+            target=2.0,
             facts=facts,
         ),
         measure.row(
@@ -147,7 +147,7 @@ def _beside(name: str, package: str, peer: Peer, size: int, repeats: int) -> lis
             amount=len(questions),
             unit="questions/s",
             peer_name=package,
-            target=1.0,
+            target=2.0,
             facts=facts,
         ),
     ]

@@ -10,8 +10,8 @@ other side does what a trainer's ``predict`` does, in two ways:
 - *full gather*: the encoded catalogue is at hand as for ours, but every row looks up the history of the user by itself;
 - *rows of the log*: user and item ids of every row go through ``score``.
 
-Both sides must come to the same ten scores. The aim is to be slower for no model and no catalogue; how much is gained
-depends on how much of a request is matrix products (nearly everything in a tower of three times 400 units). Writes
+Both sides must come to the same ten scores. How much is gained depends on how much of a request is matrix products:
+nearly everything in a tower of three times 400 units. Writes
 ``results/benchmarks/request.json``.
 """
 
@@ -35,7 +35,7 @@ from palate.rank_recommender import RankRecommender, logits_of
 
 MODELS = (("lr", "tiny"), ("deepfm", "tiny"), ("deepfm", "small"), ("qnn-alpha", "small"))
 CATALOGUES = (1_000, 10_000, 50_000)
-TARGET = 1.0
+TARGETS = {"full gather": 1.2, "rows of the log": 2.0}  # set before anything was measured
 
 
 def generate(num_items: int, rows: int, seed: int = 0) -> Dataset:
@@ -90,7 +90,7 @@ def compare(ranker: RankRecommender, num_items: int, what: str, repeats: int) ->
                 amount=1,
                 unit="requests/s",
                 peer_name=name,
-                target=TARGET,
+                target=TARGETS[name],
                 facts={"ours, ms": milliseconds[0], "peer, ms": milliseconds[1], "largest difference": gap},
             )
         )
