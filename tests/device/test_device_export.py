@@ -328,3 +328,11 @@ def test_a_step_that_is_not_the_models_is_never_handed_out(
     with pytest.raises(UnfaithfulExportError, match="After click 1 the exported step differs"):
         export_device(make.recommender(make.model(seed=1)), tmp_path / "other")
     assert not list(tmp_path.iterdir())
+
+
+def test_the_larger_inner_model_is_refused(make: Any, tmp_path: Path) -> None:
+    model = make.model(mode="base", inner="mlp")
+    with pytest.raises(ConfigError, match="larger inner model"):
+        export_device(make.recommender(model), tmp_path / "x")
+    with pytest.raises(ConfigError, match="click by click"):
+        model.initial_state()

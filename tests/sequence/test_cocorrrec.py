@@ -190,3 +190,21 @@ def test_impossible_heads_are_refused() -> None:
         CoCorrRecConfig(embedding_size=20, num_heads=4)
     with pytest.raises(ConfigError, match='"mini_batch_size"'):
         CoCorrRecConfig(mini_batch=4)
+
+
+def test_the_larger_inner_model_is_an_ablation_of_the_layer_alone() -> None:
+    with pytest.raises(ConfigError, match='Set mode="base"'):
+        CoCorrRecConfig.sized("tiny", inner="mlp")
+    settings = {"mode": "base", "inner_rate": 4.0, "mini_batch_size": 4}
+    torch.manual_seed(0)
+    model = CoCorrRec(ITEMS, CoCorrRecConfig.sized("tiny", inner="mlp", **settings)).eval()
+    assert sum(p.numel() for p in model.parameters()) > sum(
+        p.numel() for p in CoCorrRec(ITEMS, CoCorrRecConfig.sized("tiny", **settings)).parameters()
+    )
+    items, lengths = torch.tensor([[3, 7, 9, 4, 2, 8]]), torch.tensor([6])
+    states = model.encode(items, lengths)
+    # earlier positions do not move when later items do, and the first item still shows after its mini-batch
+    torch.testing.assert_close(model.encode(items[:, :5], lengths - 1), states[:, :5])
+    other = items.clone()
+    other[0, 0] = 5
+    assert not torch.equal(model.encode(other, lengths)[:, 5], states[:, 5])

@@ -24,6 +24,8 @@ class LogOptions:
         users: File with what is known of users.
         user: Column with the user.
         item: Column with the item.
+        item_key: Column with the item in the catalogue, when it is called otherwise there.
+        user_key: Column with the user in the table of users, when it is called otherwise there.
         time: Column with the time.
         time_unit: Unit of the time.
         label: Column with the label, or a rule such as "rating >= 4".
@@ -39,6 +41,8 @@ class LogOptions:
     users: Path | None = None
     user: str | None = None
     item: str | None = None
+    item_key: str | None = None
+    user_key: str | None = None
     time: str | None = None
     time_unit: Literal["s", "ms", "us", "ns"] | None = None
     label: str | None = None

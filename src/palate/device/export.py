@@ -96,6 +96,11 @@ def _exportable(recommender: Recommender) -> CoCorrRec:
             'A cocorrrec of mode="paper" corrects a click from an upload that holds the click itself; no device can.',
             remedy='Fit it with mode="causal".',
         )
+    if model.config.inner != "linear":
+        raise ConfigError(
+            "This cocorrrec has the larger inner model, which cannot go click by click.",
+            remedy='Fit it with inner="linear".',
+        )
     if not model.config.update_in_service:
         raise ConfigError(
             "This cocorrrec is the ablation that does not learn in service (update_in_service is false).",

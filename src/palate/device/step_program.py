@@ -56,7 +56,7 @@ class StepProgram(nn.Module):
         inputs = (torch.ones(1, dtype=torch.int64), *self._state)
         if not self.corrected:
             return inputs
-        layer = self.step.scn.layer
+        layer = self.step.scn.linear
         shape = (1, layer.num_heads, layer.mini_batch_size)
         attention, bias = torch.zeros(*shape, layer.mini_batch_size), torch.zeros(*shape, layer.width)
         return (*inputs, attention, bias, torch.tensor(0.0), torch.tensor(0.0))

@@ -1,21 +1,10 @@
-"""Cells of a comparison of click models: one model, one table, one seed, trained and judged; kept once finished.
-
-A cell's file is named after everything that decides its numbers, so a cell that is asked for twice, also by two parts
-of a plan, is computed once, and a changed setting never meets an old number.
-"""
+"""Cells of a comparison of click models: one model, one table, one seed, trained and judged; kept once finished."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import multiprocessing
-import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -29,8 +18,8 @@ from palate.data.rank_source import RankSource
 from palate.data.rank_table import RankTable, iterate
 from palate.evaluate import auc, log_loss_from_logits
 from palate.registry import find
+from palate.reproduce.cell_store import CellStore, cell_key, compute_cells
 from palate.reproduce.planted_ctr import PlantedCTRConfig, planted_ctr
-from palate.saving import write_json
 from palate.tasks import RankTask
 from palate.train.contract import TrainConfig
 from palate.train.loop import fit
@@ -72,32 +61,7 @@ class Cell(Config):
     @property
     def key(self) -> str:
         """Name of the cell's file: readable first, then a digest of everything."""
-        document = json.dumps(self.model_dump(mode="json"), sort_keys=True)
-        digest = hashlib.sha256(document.encode()).hexdigest()[:16]
-        return f"{self.table}-{self.model}-{self.seed}-{digest}"
-
-
-class CellStore:
-    """Finished cells as JSON files in a folder.
-
-    Args:
-        folder: Where they lie; made when the first is written.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def get(self, cell: Cell) -> dict[str, Any] | None:
-        """Return the cell's result, or ``None`` when it is not finished."""
-        path = self.folder / f"{cell.key}.json"
-        if not path.is_file():
-            return None
-        result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["result"]
-        return result
-
-    def put(self, cell: Cell, result: Mapping[str, Any]) -> None:
-        """Keep a result."""
-        write_json(self.folder / f"{cell.key}.json", {"cell": cell.model_dump(mode="json"), "result": dict(result)})
+        return cell_key(self, self.table, self.model, self.seed)
 
 
 def run_cells(
@@ -121,34 +85,15 @@ def run_cells(
         label: What is being done.
         work: Computes a cell; :func:`run_cell` by default.
     """
-    work = run_cell if work is None else work
-    asked = {cell.key: cell for cell in cells}
-    results = {key: found for key, cell in asked.items() if (found := store.get(cell)) is not None}
-    missing = [cell for key, cell in asked.items() if key not in results]
-    with progress.task(label, len(asked), unit="cells", done=len(results)) as task:
-        for cell, result in _computed(missing, workers, work):
-            store.put(cell, result)
-            results[cell.key] = result
-            task.advance(model=cell.model, auc=result["test AUC"])
-    return results
-
-
-def _computed(
-    cells: list[Cell], workers: int, work: Callable[[Cell], dict[str, Any]]
-) -> Iterator[tuple[Cell, dict[str, Any]]]:
-    if workers <= 1 or len(cells) <= 1:
-        with _one_thread():
-            for cell in cells:
-                yield cell, work(cell)
-        return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(cells)), mp_context=context, initializer=_prepare_worker) as pool:
-        waiting = {pool.submit(work, cell): cell for cell in cells}
-        try:
-            for done in as_completed(waiting):
-                yield waiting[done], done.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
+    return compute_cells(
+        cells,
+        store,
+        run_cell if work is None else work,
+        workers=workers,
+        progress=progress,
+        label=label,
+        facts=lambda cell, result: {"model": cell.model, "auc": result["test AUC"]},
+    )
 
 
 def run_cell(cell: Cell) -> dict[str, Any]:
@@ -235,18 +180,3 @@ def _latency(model: Ranker, table: RankTable, repeats: int = 60) -> dict[str, fl
             found[f"p50 of {rows} rows, ms"] = float(np.quantile(times, 0.5))
             found[f"p99 of {rows} rows, ms"] = float(np.quantile(times, 0.99))
     return found
-
-
-def _prepare_worker() -> None:
-    os.environ["OMP_NUM_THREADS"] = "1"
-    torch.set_num_threads(1)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -19,7 +19,8 @@ from palate.sequence.correction import GlobalCorrectionNetwork
 from palate.sequence.dropout import Dropout
 from palate.sequence.neural import NeuralConfig, NeuralModel
 from palate.sequence.ttt import InnerState, TTTLinear
-from palate.sequence.ttt_layer import Correction
+from palate.sequence.ttt_layer import Correction, TTTLayer
+from palate.sequence.ttt_mlp import TTTMLP
 
 __all__ = ["CoCorrRec", "CoCorrRecConfig", "SelfCorrectionNetwork", "TargetTransform"]
 
@@ -30,6 +31,7 @@ class CoCorrRecConfig(NeuralConfig):
     Attributes:
         num_heads: Heads ``h`` of the layer; each has an inner model.
         mini_batch_size: Tokens ``m`` of an inner mini-batch.
+        inner: The inner model. ``mlp`` is an ablation of the layer alone: it has neither corrections nor a step.
         inner_rate: Base rate of the inner update; 0 is the ablation without it.
         rope_base: Base of the rotary positions.
         residual: Add the layer's input to its output (off in the paper).
@@ -43,6 +45,7 @@ class CoCorrRecConfig(NeuralConfig):
 
     num_heads: int = Field(4, ge=1)
     mini_batch_size: int = Field(10, ge=1)
+    inner: Literal["linear", "mlp"] = "linear"
     inner_rate: float = Field(1.0, ge=0)
     rope_base: float = Field(10000.0, gt=1)
     residual: bool = False
@@ -65,6 +68,11 @@ class CoCorrRecConfig(NeuralConfig):
                 f"CoCorrRecConfig: embedding_size={self.embedding_size} cannot be split into "
                 f"num_heads={self.num_heads} heads of even width.",
             )
+        if self.inner == "mlp" and self.mode != "base":
+            raise ConfigError(
+                f'CoCorrRecConfig: inner="mlp" has no corrections, and mode is "{self.mode}".',
+                remedy='Set mode="base" with it.',
+            )
         return self
 
 
@@ -82,7 +90,8 @@ class SelfCorrectionNetwork(nn.Module):
         super().__init__()
         self.residual = config.residual
         self.norm = RMSNorm(config.embedding_size)
-        self.layer = TTTLinear(
+        make = TTTMLP if config.inner == "mlp" else TTTLinear
+        self.layer: TTTLayer = make(
             config.embedding_size,
             config.num_heads,
             config.mini_batch_size,
@@ -90,6 +99,17 @@ class SelfCorrectionNetwork(nn.Module):
             rope_base=config.rope_base,
         )
         self.final_norm = RMSNorm(config.embedding_size)
+
+    @property
+    def linear(self) -> TTTLinear:
+        """The layer, where its inner model is linear.
+
+        Raises:
+            ConfigError: If it is not, and so has no step of fixed size.
+        """
+        if not isinstance(self.layer, TTTLinear):
+            raise ConfigError('inner="mlp" cannot go click by click.', remedy='Fit a model with inner="linear".')
+        return self.layer
 
     def forward(self, hidden: Tensor, lengths: Tensor | None = None, correction: Correction | None = None) -> Tensor:
         """Return the states of the normed items ``hidden``."""
@@ -223,7 +243,7 @@ class CoCorrRec(NeuralModel):
 
     def initial_state(self, batch: int = 1) -> InnerState:
         """Return the device's state before the first item."""
-        return self.scn.layer.initial_state(batch)
+        return self.scn.linear.initial_state(batch)
 
     @classmethod
     def from_base(cls, base: CoCorrRec, **changes: Any) -> Self:

@@ -43,7 +43,7 @@ class DeviceStep(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Return the user vector after the click and the new state."""
         hidden = self.scn.norm(self.item_embedding(item))
-        out, state = self.scn.layer.step(hidden, InnerState(weight, bias, weight_sum, bias_sum, position))
+        out, state = self.scn.linear.step(hidden, InnerState(weight, bias, weight_sum, bias_sum, position))
         return (self.scn.finish(hidden, out), *state)
 
 
@@ -66,7 +66,7 @@ class CorrectedState(NamedTuple):
     def initial(cls, model: CoCorrRec, batch: int = 1) -> CorrectedState:
         """Return the state before the first item."""
         state = model.initial_state(batch)
-        layer = model.scn.layer
+        layer = model.scn.linear
         shape = (batch, layer.num_heads, layer.mini_batch_size, layer.width)
         return cls(*state, state.weight.new_zeros(shape), state.weight.new_zeros(shape))
 
@@ -102,7 +102,7 @@ class CorrectedDeviceStep(nn.Module):
     ) -> tuple[Tensor, ...]:
         """Return the user vector after the click and the new state."""
         hidden = self.scn.norm(self.item_embedding(item))
-        out, state, keys, updates = self.scn.layer.corrected_step(
+        out, state, keys, updates = self.scn.linear.corrected_step(
             hidden,
             InnerState(weight, bias, weight_sum, bias_sum, position),
             keys,
