@@ -3,9 +3,10 @@
 import importlib
 import inspect
 import random
+import typing
 
 import pytest
-from cyclopts import App
+from cyclopts import App, Parameter
 
 from palate.cli.app import _COMMANDS, run
 from palate.cli.log_options import LogOptions
@@ -48,6 +49,14 @@ def some_typos(words, count, seed):
     return found
 
 
+def shown(parameter, function):
+    """Return the name of a parameter on the command line, where it may be called otherwise than in Python."""
+    annotation = typing.get_type_hints(function, include_extras=True)[parameter.name]
+    renamed = [entry.name for entry in getattr(annotation, "__metadata__", ()) if isinstance(entry, Parameter)]
+    names = [name for name in renamed if name]
+    return names[0][0].removeprefix("--") if names else parameter.name
+
+
 def options():
     """Return (command words, option) of the whole command line."""
     found = []
@@ -55,7 +64,7 @@ def options():
     def collect(words, function):
         parameters = inspect.signature(function).parameters.values()
         optional = [p for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is not p.empty]
-        names = [p.name for p in optional if p.name != "log"]
+        names = [shown(p, function) for p in optional if p.name != "log"]
         names += list(LogOptions.__dataclass_fields__) if "log" in inspect.signature(function).parameters else []
         found.extend((words, name.replace("_", "-")) for name in names)
 
