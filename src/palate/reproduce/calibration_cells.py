@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import multiprocessing
-import os
 import time
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -25,8 +19,8 @@ from palate.config import Config
 from palate.evaluate import auc, brier, ece, gauc, log_loss, pcoc
 from palate.registry import find
 from palate.reproduce.calibration_scores import RealScores, ScoredRows, planted_rows, real_rows, train_scores
+from palate.reproduce.cell_store import CellStore, cell_key, compute_cells, computed
 from palate.reproduce.planted_calibration import PlantedConfig
-from palate.saving import write_json
 
 if TYPE_CHECKING:
     from palate.train.progress import Progress
@@ -34,7 +28,6 @@ if TYPE_CHECKING:
 __all__ = ["CalibrationCell", "calibrate_cell", "run_calibration_cells", "run_scores"]
 
 FloatArray = np.ndarray[Any, np.dtype[np.float64]]
-Job = TypeVar("Job")
 CALIBRATION, TEST, CHOICE = 1, 2, 3  # seeds of the rows of a planted world
 CHOICE_ROWS = 30_000
 
@@ -74,9 +67,7 @@ class CalibrationCell(Config):
     @property
     def key(self) -> str:
         """Name of the cell's file: readable first, then a digest of everything."""
-        document = json.dumps(self.model_dump(mode="json"), sort_keys=True)
-        digest = hashlib.sha256(document.encode()).hexdigest()[:16]
-        return f"{self.table}-{self.method}-{self.seed}-{digest}"
+        return cell_key(self, self.table, self.method, self.seed)
 
     @property
     def scores(self) -> RealScores | None:
@@ -93,7 +84,7 @@ def run_scores(cells: Iterable[CalibrationCell], folder: Path, *, workers: int, 
     missing = sorted((s for s in wanted if not s.folder(folder).is_dir()), key=lambda s: (s.table, s.seed))
     began = time.perf_counter()
     with progress.task("scores of QNN-alpha", len(wanted), unit="tables", done=len(wanted) - len(missing)) as task:
-        for scores, _ in _computed(missing, partial(train_scores, root=folder), workers):
+        for scores, _ in computed(missing, partial(train_scores, root=folder), workers=workers):
             task.advance(table=scores.table)
     return time.perf_counter() - began
 
@@ -102,19 +93,15 @@ def run_calibration_cells(
     cells: Iterable[CalibrationCell], folder: Path, *, workers: int, progress: Progress, label: str = "mcnet"
 ) -> dict[str, dict[str, Any]]:
     """Return the results of ``cells`` by key, computing those that ``folder`` does not have, one by one."""
-    asked = {cell.key: cell for cell in cells}
-    results = {
-        key: json.loads(path.read_text(encoding="utf-8"))["result"]
-        for key in asked
-        if (path := folder / f"{key}.json").is_file()
-    }
-    missing = [cell for key, cell in asked.items() if key not in results]
-    with progress.task(label, len(asked), unit="cells", done=len(results)) as task:
-        for cell, result in _computed(missing, partial(calibrate_cell, folder=folder), workers):
-            write_json(folder / f"{cell.key}.json", {"cell": cell.model_dump(mode="json"), "result": result})
-            results[cell.key] = result
-            task.advance(method=cell.method, log_loss=result["log loss"])
-    return results
+    return compute_cells(
+        cells,
+        CellStore(folder),
+        partial(calibrate_cell, folder=folder),
+        workers=workers,
+        progress=progress,
+        label=label,
+        facts=lambda cell, result: {"method": cell.method, "log_loss": result["log loss"]},
+    )
 
 
 def calibrate_cell(cell: CalibrationCell, folder: Path | None = None) -> dict[str, Any]:
@@ -234,34 +221,3 @@ def _by_user(p: FloatArray, test: ScoredRows) -> dict[str, list[float]]:
     loss = -(test.labels * np.log(inside) + (1.0 - test.labels) * np.log1p(-inside))
     _, place = np.unique(test.users, return_inverse=True)
     return {"user log loss": np.bincount(place, weights=loss).tolist(), "user rows": np.bincount(place).tolist()}
-
-
-def _computed(jobs: list[Job], work: Callable[[Job], Any], workers: int) -> Iterator[tuple[Job, Any]]:
-    if workers <= 1 or len(jobs) <= 1:
-        with _one_thread():
-            for job in jobs:
-                yield job, work(job)
-        return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=context, initializer=_prepare) as pool:
-        waiting = {pool.submit(work, job): job for job in jobs}
-        try:
-            for done in as_completed(waiting):
-                yield waiting[done], done.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-def _prepare() -> None:
-    os.environ["OMP_NUM_THREADS"] = "1"
-    torch.set_num_threads(1)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -24,7 +24,7 @@ from palate.saving import write_json
 if TYPE_CHECKING:
     from palate.train.progress import Progress
 
-__all__ = ["AnyCell", "CellStore", "cell_key", "compute_cells", "one_thread"]
+__all__ = ["AnyCell", "CellStore", "cell_key", "compute_cells", "computed", "one_thread"]
 
 
 class AnyCell(Protocol):
@@ -41,6 +41,8 @@ class AnyCell(Protocol):
 
 
 CellT = TypeVar("CellT", bound=AnyCell)
+Job = TypeVar("Job")
+Done = TypeVar("Done")
 
 
 def cell_key(cell: Config, *readable: object) -> str:
@@ -100,24 +102,29 @@ def compute_cells(
     results = {key: found for key, cell in asked.items() if (found := store.get(cell)) is not None}
     missing = [cell for key, cell in asked.items() if key not in results]
     with progress.task(label, len(asked), unit="cells", done=len(results)) as task:
-        for cell, result in _computed(missing, workers, work):
+        for cell, result in computed(missing, work, workers=workers):
             store.put(cell, result)
             results[cell.key] = result
             task.advance(1, **facts(cell, result))
     return results
 
 
-def _computed(
-    cells: list[CellT], workers: int, work: Callable[[CellT], dict[str, Any]]
-) -> Iterator[tuple[CellT, dict[str, Any]]]:
-    if workers <= 1 or len(cells) <= 1:
+def computed(jobs: list[Job], work: Callable[[Job], Done], *, workers: int) -> Iterator[tuple[Job, Done]]:
+    """Yield each job with its result as it finishes, each computed by one thread.
+
+    Args:
+        jobs: What to compute.
+        work: Computes one; a function of a module when there are several workers.
+        workers: Processes.
+    """
+    if workers <= 1 or len(jobs) <= 1:
         with one_thread():
-            for cell in cells:
-                yield cell, work(cell)
+            for job in jobs:
+                yield job, work(job)
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(cells)), mp_context=context, initializer=_prepare_worker) as pool:
-        waiting = {pool.submit(work, cell): cell for cell in cells}
+    with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=context, initializer=_prepare_worker) as pool:
+        waiting = {pool.submit(work, job): job for job in jobs}
         try:
             for done in as_completed(waiting):
                 yield waiting[done], done.result()
