@@ -123,7 +123,7 @@ class Cornac:
         for user, history in enumerate(histories):
             unseen = np.ones(held["num_items"], dtype=bool)
             unseen[history] = False
-            ranked, _ = self.model.rank(user, np.flatnonzero(unseen), k=k, history_items=history)
+            ranked, _ = self.model.rank(user, np.flatnonzero(unseen), k=k, history_items=history[-held["length"] :])
             best.append(ranked[:k])
         return best
 
@@ -192,8 +192,9 @@ def dataset(log: Log) -> Any:
     return Dataset.construct(table)
 
 
-def load(path: str) -> None:
-    """Take the logs."""
+def load(path: str, length: int) -> None:
+    """Take the logs, and how many of the last items a model reads."""
+    held["length"] = length
     with np.load(path) as arrays:
         held["train"], held["histories"] = Log(arrays, "train"), Log(arrays, "histories")
         held["num_items"] = int(arrays["num_items"])
