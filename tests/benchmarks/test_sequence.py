@@ -112,6 +112,7 @@ def test_a_fast_model_that_learns_less_is_a_miss(found: list[int], met: bool) ->
     assert [row["ratio"]["median"] for row in rows] == [90.0, 4.0]
     assert rows[0]["cpu_ratio"]["median"] == 45.0
     assert [row["met"] for row in rows] == [met, met]
+    assert [row["what"].endswith("(with a lower NDCG@10 than the peer's)") for row in rows] == [not met] * 2
     assert rows[0]["peer_name"] == "rectools 0.19.0"
     assert rows[0]["processor seconds of peer"] == 45.0
 
