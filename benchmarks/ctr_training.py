@@ -1,6 +1,6 @@
 """Training of click models against FuxiCTR: same rows, same batches per epoch, same optimiser, same quality.
 
-    OMP_NUM_THREADS=1 python benchmarks/ctr_training.py            # about twenty minutes
+    OMP_NUM_THREADS=1 python benchmarks/ctr_training.py            # about half an hour
     OMP_NUM_THREADS=1 python benchmarks/ctr_training.py --smoke    # a minute, to see that it runs
 
 A generated table of 200,000 rows, 39 fields and 910,747 ids (the sizes of Criteo's vocabularies) with a planted signal.
@@ -8,9 +8,11 @@ Both sides train LR, FM, DeepFM, DCNv2 and QNN-alpha with dense Adam at 1e-3, L2
 clipped at 10 and batches of 4,096, through their own loader and trainer; FuxiCTR runs in an environment of its own.
 Ours in float32, ours in bfloat16 and the peer train one epoch each in turns, so that a slow minute hits all. Timed are
 whole epochs without validation, and the time from a stored table to the first batch, everything on one core; beside
-the ratios of wall time stand those of processor time, which a busy machine changes less. Afterwards the validation
-AUC of both sides is compared. The matrix products of a step are also run alone: they are the same work for both sides,
-and bound the ratio that a processor can show. Writes ``results/benchmarks/ctr_training.json``.
+the ratios of wall time stand those of processor time, which a busy machine changes less. The matrix products of a step
+are also run alone: they are the same work for both sides, and bound the ratio that a processor can show. Quality is
+compared over four seeds of each side on a quarter of the table: four epochs on rare ids leave a spread of .003 between
+seeds of the same code, so one run against one run would say nothing. The mean of ours may not fall short by more than
+.003, or nothing is written. Writes ``results/benchmarks/ctr_training.json``.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ import statistics
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal
@@ -40,6 +43,7 @@ from palate.data.rank_table import RankTable, iterate
 from palate.evaluate import auc
 from palate.registry import find
 from palate.train.contract import TrainConfig
+from palate.train.loop import fit
 from peers import Peer, peer_environment
 from products import Products
 from turns import Turns
@@ -92,6 +96,10 @@ class Size:
 FULL = Size(rows=200_000, batch=4096, epochs=3, shrink=1)
 SMOKE = Size(rows=10_000, batch=512, epochs=3, shrink=100)
 Precision = Literal["float32", "bf16"]
+# What quality is compared on: a quarter of the table and of its ids, four seeds of each side.
+JUDGED = Size(rows=50_000, batch=2048, epochs=3, shrink=4)
+SEEDS = 4
+SHORTFALL = 0.003  # of the mean AUC
 
 
 def vocabularies(shrink: int) -> list[int]:
@@ -135,15 +143,11 @@ def trained(
     """Train the peer and ours in each precision, epoch by epoch in turns, and return the rows of the result."""
     peer.call("build", model=case.name, settings=dict(case.settings), folder=str(folder), batch_size=size.batch)
     validation = RankTable.open(folder / "validation")
-
-    def quality(model: nn.Module) -> float:
-        logits = np.concatenate([model(batch).float().numpy() for batch in iterate(validation, 8192)])
-        return auc(logits, validation.labels)
-
+    judge = partial(auc_of, validation=validation)
     table, config = RankTable.open(folder / "train"), settings(size)
     products = {name: products_of(case, name, spec, table, size) for name in precisions if case.bf16 is not None}
     ours = {
-        name: Turns(made(case, spec), RankSource(table, size.batch, seed=0), config.replace(precision=name), quality)
+        name: Turns(made(case, spec), RankSource(table, size.batch, seed=0), config.replace(precision=name), judge)
         for name in precisions
     }
     mine: dict[str, list[Timing]] = {name: [] for name in ours}
@@ -179,9 +183,44 @@ def trained(
     return rows
 
 
-def made(case: Case, spec: FeatureSpec) -> nn.Module:
+def auc_of(model: nn.Module, validation: RankTable) -> float:
+    """Return the AUC on the validation part."""
+    logits = np.concatenate([model(batch).float().numpy() for batch in iterate(validation, 8192)])
+    return auc(logits, validation.labels)
+
+
+def quality(
+    case: Case, spec: FeatureSpec, folder: Path, size: Size, peer: Peer, precisions: Sequence[Precision], seeds: int
+) -> dict[str, list[float]]:
+    """Return the validation AUC of every seed, of the peer and of ours in each precision."""
+    table, validation = RankTable.open(folder / "train"), RankTable.open(folder / "validation")
+    found: dict[str, list[float]] = {name: [] for name in ("peer", *precisions)}
+    for seed in range(seeds):
+        shared = {"model": case.name, "settings": dict(case.settings), "folder": str(folder)}
+        peer.call("build", **shared, batch_size=size.batch, seed=seed)
+        for _ in range(size.epochs + 1):
+            peer.call("train_epoch")
+        found["peer"].append(peer.call("validate")["value"]["auc"])
+        for name in precisions:
+            model = made(case, spec, seed)
+            fit(model, RankSource(table, size.batch, seed=seed), settings(size).replace(precision=name, seed=seed))
+            with torch.inference_mode():
+                found[name].append(auc_of(model.eval(), validation))
+    return found
+
+
+def quality_facts(found: Mapping[str, Sequence[float]], precision: Precision) -> dict[str, float]:
+    """Return what a row says of the quality of both sides."""
+    return {
+        "mean AUC over seeds": statistics.fmean(found[precision]),
+        "peer mean AUC over seeds": statistics.fmean(found["peer"]),
+        "spread of the peer's seeds": statistics.stdev(found["peer"]) if len(found["peer"]) > 1 else math.nan,
+    }
+
+
+def made(case: Case, spec: FeatureSpec, seed: int = 0) -> nn.Module:
     """Return a fresh model of ours."""
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     factory: Any = find("ranker", case.name).factory
     model: nn.Module = factory(spec, factory.Config(**case.settings))
     return model
@@ -253,18 +292,24 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     try:
         spec, best = generate(size, folder)
+        judged, seeds = (SMOKE, 2) if chosen.smoke else (JUDGED, SEEDS)
+        smaller = folder / "judged"
+        smaller.mkdir()
+        small_spec, small_best = generate(judged, smaller)
         with Peer(python, "ctr_training_peer.py") as peer:
             rows.append(first_batch(folder, size, peer))
-            for case in CASES:
-                if case.name in chosen.models:
-                    precisions: tuple[Precision, ...] = ("float32",) if case.bf16 is None else ("float32", "bf16")
-                    rows += trained(case, spec, folder, size, peer, precisions)
-                    rows[-1]["AUC of the true probabilities"] = best
-                    print(json.dumps(rows[-len(precisions) :]), flush=True)
+            for case in (case for case in CASES if case.name in chosen.models):
+                precisions: tuple[Precision, ...] = ("float32",) if case.bf16 is None else ("float32", "bf16")
+                found = quality(case, small_spec, smaller, judged, peer, precisions, seeds)
+                for name, row in zip(precisions, trained(case, spec, folder, size, peer, precisions), strict=True):
+                    best_known = {"AUC of the true probabilities": best, "mean AUC, at best": small_best}
+                    rows.append({**row, **quality_facts(found, name), **best_known})
+                    print(json.dumps(rows[-1]), flush=True)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     out = Path(tempfile.mkdtemp(prefix="palate-ctr-smoke-")) if chosen.smoke else measure.RESULTS
-    check_quality(rows, tolerance=0.02 if chosen.smoke else 0.003)
+    if not chosen.smoke:  # two seeds of a tiny table say nothing
+        check_quality(rows)
     measure.write("ctr_training", rows, folder=out)
 
 
@@ -274,19 +319,14 @@ def one_core() -> None:
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
 
 
-def check_quality(rows: list[dict[str, Any]], tolerance: float) -> None:
-    """Refuse a comparison in which ours learns less than the peer, or bf16 less than float32."""
-    by_name = {row["what"]: row for row in rows if "validation AUC" in row}
-    for name, row in by_name.items():
-        if row["validation AUC"] < row["peer validation AUC"] - tolerance:
-            raise SystemExit(
-                f"{name}: validation AUC {row['validation AUC']:.4f}, peer {row['peer validation AUC']:.4f}."
-            )
-        full = by_name.get(name.replace("bf16", "float32"), row)
-        if row["validation AUC"] < full["validation AUC"] - tolerance:
-            raise SystemExit(
-                f"{name}: validation AUC {row['validation AUC']:.4f}, float32 {full['validation AUC']:.4f}."
-            )
+def check_quality(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse a comparison in which ours learns less than the peer, in any precision."""
+    for row in rows:
+        if "mean AUC over seeds" not in row:
+            continue
+        ours, theirs = row["mean AUC over seeds"], row["peer mean AUC over seeds"]
+        if not ours >= theirs - SHORTFALL:
+            raise SystemExit(f"{row['what']}: mean AUC {ours:.4f}, peer {theirs:.4f}. Nothing is written.")
 
 
 if __name__ == "__main__":

@@ -195,9 +195,9 @@ def loader(folder: Path, part: str, batch_size: int) -> Any:
     return made[0] if part == "train" else made
 
 
-def build(model: str, settings: dict[str, Any], folder: str, batch_size: int) -> None:
+def build(model: str, settings: dict[str, Any], folder: str, batch_size: int, seed: int = 0) -> None:
     """Make the model and its loaders; this is not part of any timing."""
-    seed_everything(0)
+    seed_everything(seed)
     held["map"] = feature_map(Path(folder))
     if "embedding_size" in settings:
         held["map"].default_emb_dim = settings["embedding_size"]
