@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -47,14 +48,26 @@ def _reproduction(document: dict[str, Any]) -> str:
     )
     if metrics:
         lines += ["", f"| row | {' | '.join(metrics)} |", f"|{'---|' * (1 + len(metrics))}"]
-        for entry in document["table"]:
+        counts = [_seeds(entry, metrics) for entry in document["table"]]
+        uneven = (
+            len(set(counts) - {0}) > 1
+        )  # means over other seeds are means over other worlds: compare claims, not rows
+        for entry, count in zip(document["table"], counts, strict=True):
             cells = [_cell(entry.get(metric)) for metric in metrics]
-            lines.append(f"| {entry['row']} | {' | '.join(cells)} |")
+            name = f"{entry['row']} ({count} seeds)" if uneven and count else entry["row"]
+            lines.append(f"| {name} | {' | '.join(cells)} |")
+    if (ROOT / f"docs/pictures/{document['system']}.svg").is_file():
+        lines += ["", f"![{document['system']}: accuracy against cost](pictures/{document['system']}.svg)"]
     seeds = ", ".join(map(str, document["seeds"]))
     lines.append(
         f"\nSeeds {seeds}; {document['seconds']:,.0f} s on {document['environment'].get('cores', '?')} cores.\n"
     )
     return "\n".join(lines)
+
+
+def _seeds(entry: dict[str, Any], metrics: list[str]) -> int:
+    told = [entry[metric].get("per_seed", []) for metric in metrics if isinstance(entry.get(metric), dict)]
+    return max((len(values) for values in told), default=0)
 
 
 def _benchmark(document: dict[str, Any]) -> str:
@@ -82,4 +95,6 @@ def _number(value: float | None) -> str:
 
 
 if __name__ == "__main__":
+    for picture in sorted((ROOT / "results/reproduce").glob("*.svg")):
+        shutil.copyfile(picture, ROOT / "docs/pictures" / picture.name)
     (ROOT / "docs/results.md").write_text(page(), encoding="utf-8")

@@ -12,14 +12,18 @@ __all__ = ["cost_picture"]
 _STYLE = (
     "<style>text{font:12px system-ui,sans-serif;fill:#4a4a4a}.grid{stroke:#9994;stroke-width:1}"
     ".whisker{stroke:#8889;stroke-width:2}.dot{fill:#777}.ours{fill:#e8590c}text.ours{font-weight:600}"
+    ".variant{fill:none;stroke:#e8590c;stroke-width:1.5}.lead{stroke:#9998;fill:none}"
     "@media(prefers-color-scheme:dark){text{fill:#ccc}}</style>"
 )
 _LEFT, _TOP, _WIDE, _HIGH, _GAP = 60, 40, 350, 330, 70
+_LINE = 14  # between two names
 _AXES = (("other parameters", "weights beside the item table"), ("history FLOPs", "FLOPs to read 50 items"))
 
 
 def cost_picture(table: Sequence[Mapping[str, Any]], *, title: str, log: str = "movielens") -> str:
     """Draw NDCG@10 with its interval over users against both costs, as one SVG that stands for itself.
+
+    Variants of the network (``SCN, m = 5``) are small rings that tell their name when pointed at.
 
     Args:
         table: Rows of the document; those of ``log`` with costs are drawn.
@@ -48,6 +52,8 @@ def cost_picture(table: Sequence[Mapping[str, Any]], *, title: str, log: str = "
             parts.append(_text(start - 8, y(value) + 4, f"{value:.3f}", "tick", "end"))
     for panel, (cost, words) in enumerate(_AXES):
         parts += _panel(rows, cost, words, _LEFT + panel * (_WIDE + _GAP), y)
+    if any(_variant(row) for row in rows):
+        parts.append(_text(_LEFT + 2 * _WIDE + _GAP, 20, "rings: variants of SCN and SCN + GCN", "tick", "end"))
     return "".join([*parts, "</svg>\n"])
 
 
@@ -67,14 +73,42 @@ def _panel(
             if low <= math.log10(value) <= high:
                 parts.append(f'<path class="grid" d="M{x(value):.1f} {_TOP}v{_HIGH}"/>')
                 parts.append(_text(x(value), _TOP + _HIGH + 18, _short(value), "tick", "middle"))
+    named = []
     for row in rows:
-        ours = "ours" if row["model"].startswith("SCN") else "plain"
         at, metric = x(row[cost]), row["ndcg@10"]
+        height, told = y(metric["mean"]), f"<title>{escape(row['model'])}: {metric['mean']:.4f}</title>"
+        if _variant(row):
+            parts.append(f'<circle class="variant" cx="{at:.1f}" cy="{height:.1f}" r="3">{told}</circle>')
+            continue
+        ours = "ours" if row["model"].startswith("SCN") else "plain"
         bottom, top = metric["over users"]
         parts.append(f'<path class="whisker" d="M{at:.1f} {y(bottom):.1f}V{y(top):.1f}"/>')
-        parts.append(f'<circle class="dot {ours}" cx="{at:.1f}" cy="{y(metric["mean"]):.1f}" r="4"/>')
-        parts.append(_text(at + 7, y(metric["mean"]) + 4, row["model"], ours))
+        parts.append(f'<circle class="dot {ours}" cx="{at:.1f}" cy="{height:.1f}" r="4">{told}</circle>')
+        named.append((height, at, row["model"], ours))
+    return parts + _labels(named, start + _WIDE)
+
+
+def _labels(named: Sequence[tuple[float, float, str, str]], edge: float) -> list[str]:
+    """Write names beside their points, moved down where they would lie on one another."""
+    parts: list[str] = []
+    taken: list[tuple[float, float, float]] = []
+    for height, at, name, style in sorted(named):
+        width = 7.2 * len(name)
+        side, anchor = (1, "start") if at + 14 + width < edge else (-1, "end")
+        left = at + 10 if side > 0 else at - 10 - width
+        place = height
+        for above, first, last in sorted(taken):
+            if abs(place - above) < _LINE and left < last and first < left + width:
+                place = above + _LINE
+        taken.append((place, left, left + width))
+        if place != height:
+            parts.append(f'<path class="lead" d="M{at:.1f} {height:.1f}L{at + side * 8:.1f} {place:.1f}"/>')
+        parts.append(_text(at + side * 10, place + 4, name, style, anchor))
     return parts
+
+
+def _variant(row: Mapping[str, Any]) -> bool:
+    return str(row["model"]).startswith(("SCN, ", "SCN + GCN, "))
 
 
 def _text(x: float, y: float, words: str, style: str, anchor: str = "start") -> str:
