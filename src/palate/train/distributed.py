@@ -9,6 +9,7 @@ Layers that look across rows (BatchNorm) see the rows of their own process only.
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 from collections.abc import Mapping
@@ -43,28 +44,26 @@ class World:
         rank: Number of this process, from 0. Rank 0 validates, and writes checkpoints, trackers and progress.
         size: How many processes.
         device: Where the tensors of collectives live.
-        owned: Whether :meth:`leave` ends the process group.
     """
 
     rank: int = 0
     size: int = 1
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    owned: bool = False
 
     @classmethod
     def join(cls, device: torch.device) -> World:
-        """Return the world that torchrun set up (``WORLD_SIZE`` above 1), or a world of one."""
+        """Return the world that torchrun set up (``WORLD_SIZE`` above 1), or a world of one.
+
+        The process group lives until the process ends: a second rendezvous at the same address can meet what is left
+        of the first one and wait for ever.
+        """
         if dist.is_available() and dist.is_initialized():
             return cls(dist.get_rank(), dist.get_world_size(), device)
         if int(os.environ.get("WORLD_SIZE", "1")) < 2:
             return cls(device=device)
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-        return cls(dist.get_rank(), dist.get_world_size(), device, owned=True)
-
-    def leave(self) -> None:
-        """End the process group, if this world started it."""
-        if self.owned and dist.is_initialized():
-            dist.destroy_process_group()
+        atexit.register(_leave)
+        return cls(dist.get_rank(), dist.get_world_size(), device)
 
     @property
     def first(self) -> bool:
@@ -165,6 +164,11 @@ class World:
             dist.all_gather(parts, tensor.to(self.device))
             gathered |= {f"{rank}.{name}": part.cpu() for rank, part in enumerate(parts)}
         return gathered
+
+
+def _leave() -> None:
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 class _Slices:

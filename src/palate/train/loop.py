@@ -112,7 +112,6 @@ def fit(
     finally:
         if run is not None:
             run.close()
-        world.leave()
 
 
 class _Run:
