@@ -43,8 +43,8 @@ def _reproduction(document: dict[str, Any]) -> str:
         holds = "yes" if claim["holds"] else f"**no**. {claim.get('why', '')}".strip()
         row = [claim["name"], claim["statement"], _number(claim["value"]), interval, str(claim["target"]), holds]
         lines.append(f"| {' | '.join(row)} |")
-    metrics = (
-        [key for key, value in document["table"][0].items() if isinstance(value, dict)] if document["table"] else []
+    metrics = list(
+        dict.fromkeys(key for entry in document["table"] for key, value in entry.items() if isinstance(value, dict))
     )
     if metrics:
         lines += ["", f"| row | {' | '.join(metrics)} |", f"|{'---|' * (1 + len(metrics))}"]

@@ -9,15 +9,11 @@ chooses a step size of three and a dropout of two by the validation items of the
 
 from __future__ import annotations
 
-import os
-import platform
 import statistics
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from palate.evaluate import bootstrap_interval, metrics_of_ranks, paired_t
 from palate.reproduce.cell_store import CellStore, compute_cells
@@ -27,6 +23,7 @@ from palate.reproduce.cocorrrec_device import DeviceCell, run_device_cell
 from palate.reproduce.cocorrrec_logs import BEAUTY, LogName, beauty_digest
 from palate.reproduce.cocorrrec_picture import cost_picture
 from palate.reproduce.cocorrrec_plan import Choice, Plan, Row, full_plan, smoke_plan
+from palate.reproduce.environment import environment_of
 from palate.reproduce.planted_drift import DriftConfig, DriftWorld
 
 if TYPE_CHECKING:
@@ -80,7 +77,7 @@ def run_plan(plan: Plan, store: CellStore, *, workers: int, progress: Progress) 
         "schema": 1,
         "settings": _settings(plan, chosen, digest),
         "seeds": list(plan.seeds["movielens"]),
-        "environment": _environment(workers),
+        "environment": environment_of(workers),
         "seconds": time.perf_counter() - began,
         "seconds_of_training": sum(cell["seconds"] for cell in {**tried, **done}.values()),
         "cells": len({**tried, **done}) + len(asked),
@@ -226,18 +223,3 @@ def _settings(plan: Plan, chosen: Mapping[str, Choice], digest: str) -> dict[str
 def _of(chosen: Mapping[str, Choice], row: Row) -> dict[str, float]:
     choice = chosen.get(row.like or row.name)
     return {} if choice is None else {"learning_rate": choice.learning_rate, "dropout": choice.dropout}
-
-
-def _environment(workers: int) -> dict[str, Any]:
-    import torch
-
-    from palate import __version__
-
-    return {
-        "palate": __version__,
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "workers": workers,
-    }

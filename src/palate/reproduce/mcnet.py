@@ -12,8 +12,6 @@ their epoch. The weights of MCNet's extra terms are the defaults of the specific
 
 from __future__ import annotations
 
-import os
-import platform
 import statistics
 import time
 from collections.abc import Mapping, Sequence
@@ -24,6 +22,7 @@ import numpy as np
 
 from palate.evaluate import bootstrap_ratio, paired_t
 from palate.reproduce.calibration_cells import run_calibration_cells, run_scores
+from palate.reproduce.environment import environment_of
 from palate.reproduce.mcnet_claims import claims_of
 from palate.reproduce.mcnet_plan import AWARE, FIELDS_WORLD, FREE, HARD, REAL, Plan, Row, full_plan, smoke_plan
 
@@ -73,7 +72,7 @@ def run_plan(plan: Plan, folder: Path, *, workers: int, progress: Progress) -> d
         "schema": 1,
         "settings": _settings(plan, chosen),
         "seeds": list(plan.seeds),
-        "environment": _environment(workers),
+        "environment": environment_of(workers),
         "seconds": time.perf_counter() - began,
         "seconds_of_fitting": sum(result["seconds"] for result in (*results.values(), *tried.values())),
         "cells": len(results) + len(tried),
@@ -146,17 +145,3 @@ def _settings(plan: Plan, chosen: Mapping[str, Mapping[str, Any]]) -> dict[str, 
 
 def _method(row: Row, chosen: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     return {"method": row.method, **chosen.get(row.like or row.name, {}), **row.settings}
-
-
-def _environment(workers: int) -> dict[str, Any]:
-    import torch
-
-    from palate import __version__
-
-    return {
-        "palate": __version__,
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "workers": workers,
-    }

@@ -19,6 +19,7 @@ import numpy as np
 from palate.errors import DataError
 from palate.evaluate.intervals import bootstrap_interval
 from palate.memory.judging import Result
+from palate.reproduce.environment import environment_of
 from palate.reproduce.memsim_cells import VECTORS, K, MemoryCell, run_memory_cells
 from palate.reproduce.memsim_claims import Generated, claims_of
 
@@ -69,6 +70,7 @@ def run(out: Path, *, smoke: bool, workers: int, progress: Progress) -> dict[str
             },
         },
         "seeds": [0],
+        "environment": environment_of(workers),
         "seconds": time.perf_counter() - began,
         "table": [
             *(_judged_row(cell, result) for cell, result in judged.items()),
@@ -130,7 +132,7 @@ def _judged_row(cell: MemoryCell, result: Result) -> dict[str, Any]:
     for name in (*timed, "prompt_length", "messages", "abstained", "unparsed", "failed"):
         metrics[name] = {"mean": summary[name], "interval": None}
     encoder = f" ({cell.encoder})" if cell.encoder else ""
-    return {"row": f"{cell.memory}{encoder}, {cell.reader} reader, {cell.noise} noise", "metric": metrics}
+    return {"row": f"{cell.memory}{encoder}, {cell.reader} reader, {cell.noise} noise", **metrics}
 
 
 def _searched_row(cell: MemoryCell, found: dict[str, Any]) -> dict[str, Any]:
@@ -140,7 +142,7 @@ def _searched_row(cell: MemoryCell, found: dict[str, Any]) -> dict[str, Any]:
         recall = np.array(found["recall"])[(types == type) | (type == "all")]
         metrics[f"recall@{K} {type}"] = _mean(recall)
     encoder = {"": "", "words": " (hashed words)", "minilm": " (MiniLM, made for English)"}[cell.encoder]
-    return {"row": f"{cell.data} ({LANGUAGES[cell.data]}): {cell.memory}{encoder}", "metric": metrics}
+    return {"row": f"{cell.data} ({LANGUAGES[cell.data]}): {cell.memory}{encoder}", **metrics}
 
 
 def _mean(values: Sequence[float] | np.ndarray[Any, Any]) -> dict[str, Any]:

@@ -23,6 +23,7 @@ __all__ = ["RECENCY_ON_MEMDAILY", "Generated", "claims_of"]
 
 # Recall@5 of the last five messages, as the authors' result sheets give it, in the order of the question types.
 RECENCY_ON_MEMDAILY = (0.514, 0.513, 0.698, 0.237, 0.511, 0.504)
+FAR = "The rule is the same for all types and the mean agrees; why a type is further away is not known."
 FloatArray = np.ndarray[Any, np.dtype[np.float64]]
 
 
@@ -114,7 +115,14 @@ def _generator(generated: Generated) -> list[dict[str, Any]]:
     statement = f"Wrong keys by an independent solver, of {generated.keys}."
     claims = [
         _claim("keys", statement, generated.wrong, "0", lambda v: v == 0),
-        _claim("throughput", "Messages per core second, 9 noise.", generated.rate, ">= 100000", lambda v: v >= 1e5),
+        _claim(
+            "throughput",
+            "Messages per core second, 9 noise.",
+            generated.rate,
+            ">= 100000",
+            lambda v: v >= 1e5,
+            why="Best of five rounds, other work beside it or not; benchmarks/memory.py measures the rate by itself.",
+        ),
     ]
     for name, hits in sorted(generated.hits.items()):
         ends = binomtest(hits, generated.guesses).proportion_ci(0.95, method="wilson")
@@ -182,7 +190,15 @@ def _noise(board: _Board) -> list[dict[str, Any]]:
             "0.5 to 2",
             lambda v: 0.5 <= v <= 2,
         ),
-        _claim("index-stays-quick", "Growth of the time of BM25 to recall.", index, "< 5", lambda v: v < 5),
+        _claim(
+            "index-stays-quick",
+            "Growth of the time of BM25 to recall.",
+            index,
+            "< 5",
+            lambda v: v < 5,
+            why=f"Noise about the same people shares the words of the question, and every message with one is scored: "
+            f"the work grows with the log, here by {index:.0f} while the log grew by {1 + last}.",
+        ),
     ]
 
 
@@ -218,14 +234,18 @@ def _published(searched: Mapping[MemoryCell, Mapping[str, Any]]) -> list[dict[st
         near: Callable[[float], bool] = lambda v: abs(v) <= 0.03  # noqa: E731
         claims += [
             _claim("memdaily-recency", "Mean recall@5 over the types minus the published.", gap, "-0.03 to 0.03", near),
-            _claim("memdaily-recency, types", f"Largest gap of a type: {told}.", worst, "<= 0.03", near),
+            _claim("memdaily-recency, types", f"Largest gap of a type: {told}.", worst, "<= 0.03", near, why=FAR),
         ]
     return claims
 
 
-def _claim(name: str, statement: str, value: float, target: str, holds: Callable[[float], bool]) -> dict[str, Any]:
+def _claim(
+    name: str, statement: str, value: float, target: str, holds: Callable[[float], bool], *, why: str = ""
+) -> dict[str, Any]:
+    """Return the entry of a claim; ``why`` is the reason to give if it does not hold."""
     entry = {"name": name, "statement": statement, "value": float(value), "interval": None, "target": target}
-    return {**entry, "holds": bool(holds(value))}
+    held = bool(holds(value))
+    return {**entry, "holds": held} if held or not why else {**entry, "holds": held, "why": why}
 
 
 def _paired(

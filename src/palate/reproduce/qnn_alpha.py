@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from palate.evaluate import paired_t
 from palate.rank.neuron_formats import NEURONS
 from palate.reproduce.ctr_cells import Cell, CellStore, TableName, run_cells
+from palate.reproduce.environment import environment_of
 from palate.reproduce.qnn_alpha_claims import claims_of
 
 if TYPE_CHECKING:
@@ -205,7 +206,7 @@ def run_plan(plan: Plan, store: CellStore, *, workers: int, progress: Progress) 
         "schema": 1,
         "settings": plan.settings,
         "seeds": list(plan.seeds),
-        "environment": _environment(workers),
+        "environment": environment_of(workers),
         "seconds": time.perf_counter() - began,
         "seconds_of_training": sum(result["seconds"] for result in results.values()),
         "cells": len(results),
@@ -238,21 +239,4 @@ def _metric(values: list[float]) -> dict[str, Any]:
         "mean": statistics.fmean(values),
         "interval": None if found is None else [found.low, found.high],
         "per_seed": values,
-    }
-
-
-def _environment(workers: int) -> dict[str, Any]:
-    import os
-    import platform
-
-    import torch
-
-    from palate import __version__
-
-    return {
-        "palate": __version__,
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "workers": workers,
     }
