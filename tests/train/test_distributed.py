@@ -148,6 +148,7 @@ def main(folder: Path) -> None:
         save_file({**state, "losses": losses}, folder / f"{name}-{rank}.safetensors")
     resumed(folder)
     failing(folder)
+    assert torch.distributed.is_initialized(), "the group outlives every fit"
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,7 @@ from palate.memory.judging import Result
 from palate.memory.simulator import Simulator, SimulatorConfig
 from palate.memory.trajectory import QUESTION_TYPES, Trajectory
 from palate.memory.verify import disagreements
+from palate.reproduce.claim_forms import claim
 from palate.reproduce.memsim_cells import MemoryCell
 
 __all__ = ["RECENCY_ON_MEMDAILY", "Generated", "claims_of"]
@@ -127,9 +128,9 @@ def _generator(generated: Generated) -> list[dict[str, Any]]:
     for name, hits in sorted(generated.hits.items()):
         ends = binomtest(hits, generated.guesses).proportion_ci(0.95, method="wilson")
         statement = f"Right by guessing ({name}), of {generated.guesses} questions."
-        claim = _claim(f"blind, {name}", statement, hits / generated.guesses, "0.25 in interval", lambda v: True)
-        claim["interval"], claim["holds"] = [ends.low, ends.high], bool(ends.low <= 0.25 <= ends.high)
-        claims.append(claim)
+        found = _claim(f"blind, {name}", statement, hits / generated.guesses, "0.25 in interval", lambda v: True)
+        found["interval"], found["holds"] = [ends.low, ends.high], bool(ends.low <= 0.25 <= ends.high)
+        claims.append(found)
     return claims
 
 
@@ -242,16 +243,14 @@ def _published(searched: Mapping[MemoryCell, Mapping[str, Any]]) -> list[dict[st
 def _claim(
     name: str, statement: str, value: float, target: str, holds: Callable[[float], bool], *, why: str = ""
 ) -> dict[str, Any]:
-    """Return the entry of a claim; ``why`` is the reason to give if it does not hold."""
-    entry = {"name": name, "statement": statement, "value": float(value), "interval": None, "target": target}
-    held = bool(holds(value))
-    return {**entry, "holds": held} if held or not why else {**entry, "holds": held, "why": why}
+    """Return the claim with ``holds`` asked of the value."""
+    return claim(name, statement, float(value), target, holds(value), why)
 
 
 def _paired(
     name: str, statement: str, differences: FloatArray, target: str, holds: Callable[[float], bool]
 ) -> dict[str, Any]:
-    claim = _claim(name, statement, float(differences.mean()), target, holds)
+    found = _claim(name, statement, float(differences.mean()), target, holds)
     ends = bootstrap_interval(differences)
-    claim["interval"] = [ends.low, ends.high]
-    return claim
+    found["interval"] = [ends.low, ends.high]
+    return found
