@@ -79,7 +79,15 @@ def _benchmark(document: dict[str, Any]) -> str:
         met = {True: "yes", False: "**no**", None: ""}[row.get("met")]
         target = "" if row.get("target") is None else f"{row['target']:g}"
         lines.append(f"| {row['what']} | {ours} | {peer} | {shown} | {target} | {met} |")
-    return "\n".join([*lines, ""])
+    return "\n".join([*lines, f"\n{_machine(document['environment'])}\n"])
+
+
+def _machine(environment: dict[str, Any]) -> str:
+    packages = environment["packages"]
+    software = ", ".join(
+        [f"Python {environment['python']}", *(f"{name} {packages[name]}" for name in ("torch", "numpy"))]
+    )
+    return f"{environment['cpu']}, {environment['cores']} cores, threads: {environment['threads']}; {software}."
 
 
 def _cell(value: Any) -> str:
@@ -91,7 +99,12 @@ def _cell(value: Any) -> str:
 
 
 def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.4f}"
+    """Return four decimals, or two digits of what is too small to be seen in four decimals."""
+    if value is None:
+        return ""
+    if value == 0 or 0.001 <= abs(value) < 100:
+        return f"{value + 0.0:.4f}"
+    return f"{value:,.4g}" if abs(value) >= 100 else f"{value:.2g}"
 
 
 if __name__ == "__main__":
