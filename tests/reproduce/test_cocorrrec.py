@@ -114,7 +114,10 @@ def test_every_row_that_chooses_has_the_same_budget() -> None:
     plan = full_plan()
     names = {row.name for row in plan.rows}
     assert len(names) == len(plan.rows)
-    assert {row.like for row in plan.rows if row.like} <= {row.name for row in plan.choosers()}
+    for log in ("movielens", "drift", "beauty"):
+        choosing = {row.name for row in plan.choosers(log)}
+        assert {row.like for row in plan.on(log) if row.like} <= choosing
+        assert {row.name for row in plan.on(log) if not row.counted and not row.like} == choosing
     for row in plan.rows:
         chosen = None if row.counted else Choice(1e-3, 0.5)
         made = plan.cell(row, "movielens", 0, chosen)
@@ -122,7 +125,7 @@ def test_every_row_that_chooses_has_the_same_budget() -> None:
             assert made.settings["embedding_size"] == 64
             assert made.settings["max_length"] == 50
             assert made.settings["dropout"] == 0.5
-            assert made.epochs == (28 if row.name == "SCN + GCN, paper" else 14)
+            assert made.epochs == plan.epochs["movielens"] * (2 if row.name == "SCN + GCN, paper" else 1)
     assert plan.cell(plan.rows[0], "beauty", 0, None, digest="abc").digest == "abc"
     assert plan.cell(plan.rows[0], "movielens", 0, None, digest="abc").digest == ""
 
@@ -194,7 +197,11 @@ def test_whole_run_in_small_and_again_from_its_cells(tmp_path: Path, monkeypatch
     rows = {entry["row"] for entry in document["table"]}
     assert {"movielens: SCN", "drift: SCN + GCN", "drift: the true chances"} <= rows
     assert document["device"]["lists"]["same but for ties"] == 5
-    assert document["settings"]["rows"]["SCN, TTT-MLP"]["dropout"] == document["settings"]["rows"]["SCN"]["dropout"]
+    told = {name: row["chosen"] for name, row in document["settings"]["rows"].items()}
+    assert set(told["SCN"]) == {"movielens", "drift"}
+    assert told["SCN"]["drift"]["dropout"] in plan.dropouts
+    assert told["SCN, TTT-MLP"] == {"movielens": told["SCN"]["movielens"]}
+    assert told["transitions"] == {}
     again = run_plan(plan, store, workers=1, progress=SilentProgress())
     assert again["table"] == document["table"]
     assert again["claims"] == document["claims"]

@@ -95,6 +95,7 @@ def neuron(formula: str, *maps: Map, degree: int | None = 2, even: bool = False)
 
     def add(apply: Formula) -> Formula:
         name = apply.__name__.upper()
+        apply.__doc__ = f"Return {formula}."
         NEURONS[name] = NeuronFormat(name, formula, apply, maps, degree, even)
         return apply
 

@@ -4,7 +4,7 @@ MovieLens latest-small (each person's last 200 ratings of films with five or mor
 their taste, and Amazon Beauty where ``PALATE_AMAZON_BEAUTY`` names its file (or the folder with ``sequences.txt.gz``).
 Each user's last item is the test, the one before chooses the epoch; full ranking, and 99 sampled items beside. All
 models learn by the softmax over the catalogue at all positions (BERT4Rec at its masks) and read the last 50 items. Each
-chooses a step size of three and a dropout of two by the validation items of the films with the first seed.
+chooses, on every log anew, a step size of three and a dropout of two by the validation items with the first seed.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,7 @@ __all__ = ["SYSTEM", "run", "run_plan"]
 SYSTEM = "cocorrrec"
 SELF_ATTENTION = ("SASRec", "BERT4Rec")
 SHOWN = ("ndcg@10", "hr@10", "mrr", "ndcg@10, 1:99", "hr@10, 1:99", "train loss", "test loss")
+Chosen = dict[LogName, dict[str, Choice]]  # per log and row that chooses
 FACTS = ("parameters", "other parameters", "history FLOPs", "epochs", "best epoch", "seconds")
 
 
@@ -56,15 +58,18 @@ def run_plan(plan: Plan, store: CellStore, *, workers: int, progress: Progress) 
     digest = beauty_digest()
     logs: list[LogName] = ["movielens", "drift", *(["beauty"] if digest else [])]  # type: ignore[list-item]
     shared: dict[str, Any] = {"workers": workers, "progress": progress}
-    chosen, tried = _choose(plan, store, shared)
-    choice = {row.name: chosen.get(row.like or row.name) for row in plan.rows}
+    chosen: Chosen = {}
+    tried: dict[str, dict[str, Any]] = {}
+    for log in logs:
+        chosen[log], found = _choose(plan, log, digest, store, shared)
+        tried |= found
     cells = {
-        (log, row.name): [plan.cell(row, log, seed, choice[row.name], digest) for seed in plan.seeds[log]]
+        (log, row.name): [plan.cell(row, log, seed, _of(chosen, log, row), digest) for seed in plan.seeds[log]]
         for log in logs
         for row in plan.on(log)
     }
     done = _computed((cell for line in cells.values() for cell in line), store, "all seeds", shared)
-    asked = _device_cells(plan, choice)
+    asked = _device_cells(plan, chosen)
     measured = compute_cells(
         asked.values(), store, run_device_cell, label="device", facts=lambda cell, _: {"what": cell.what}, **shared
     )
@@ -94,19 +99,20 @@ def _computed(cells: Any, store: CellStore, label: str, shared: Mapping[str, Any
 
 
 def _choose(
-    plan: Plan, store: CellStore, shared: Mapping[str, Any]
+    plan: Plan, log: LogName, digest: str, store: CellStore, shared: Mapping[str, Any]
 ) -> tuple[dict[str, Choice], dict[str, dict[str, Any]]]:
-    """Return what each row chooses on the films: a step size at the first dropout, then a dropout at that size."""
-    seed, rows = plan.seeds["movielens"][0], plan.choosers()
+    """Return what each row chooses on a log: a step size at the first dropout, then a dropout at that size."""
+    seed, rows = plan.seeds[log][0], plan.choosers(log)
 
     def cells(options: Mapping[str, Sequence[Choice]]) -> dict[str, list[SequenceCell]]:
-        return {row.name: [plan.cell(row, "movielens", seed, option) for option in options[row.name]] for row in rows}
+        return {row.name: [plan.cell(row, log, seed, option, digest) for option in options[row.name]] for row in rows}
 
     found: dict[str, dict[str, Any]] = {}
     best: dict[str, Choice] = {}
     options = {row.name: [Choice(rate, plan.dropouts[0]) for rate in plan.learning_rates] for row in rows}
-    for label in ("choosing step sizes", "choosing dropout"):
+    for what in ("step sizes", "dropout"):
         asked = cells(options)
+        label = f"{log}: choosing {what}"
         found |= _computed((cell for line in asked.values() for cell in line), store, label, shared)
         best = {
             name: max(zip(options[name], line, strict=True), key=lambda pair: found[pair[1].key]["validation ndcg@10"])[
@@ -120,11 +126,15 @@ def _choose(
     return best, found
 
 
-def _device_cells(plan: Plan, choice: Mapping[str, Choice | None]) -> dict[str, DeviceCell]:
+def _of(chosen: Chosen, log: LogName, row: Row) -> Choice | None:
+    return chosen[log].get(row.like or row.name)
+
+
+def _device_cells(plan: Plan, chosen: Chosen) -> dict[str, DeviceCell]:
     row = next(row for row in plan.rows if row.name == "SCN + GCN")
 
     def cell(log: LogName) -> SequenceCell:
-        return plan.cell(row, log, plan.seeds[log][0], choice[row.name])
+        return plan.cell(row, log, plan.seeds[log][0], _of(chosen, log, row))
 
     return {
         "lists": DeviceCell(what="lists", trained=cell("drift"), users=plan.device_users),
@@ -208,18 +218,18 @@ def _metric(values: list[float]) -> dict[str, Any]:
     }
 
 
-def _settings(plan: Plan, chosen: Mapping[str, Choice], digest: str) -> dict[str, Any]:
+def _settings(plan: Plan, chosen: Chosen, digest: str) -> dict[str, Any]:
     return {
         "step sizes": list(plan.learning_rates),
         "dropout": list(plan.dropouts),
         "epochs": dict(plan.epochs),
         "seeds": {log: list(seeds) for log, seeds in plan.seeds.items()},
-        "rows": {row.name: {"model": row.model, **row.settings, **_of(chosen, row)} for row in plan.rows},
+        "rows": {row.name: {"model": row.model, **row.settings, "chosen": _told(chosen, row)} for row in plan.rows},
         "beauty": f"SHA-256 {digest[:16]}" if digest else f"left out: set {BEAUTY} to its file",
         "intervals": "of metrics over seeds; of claims over users, the mean over seeds first",
     }
 
 
-def _of(chosen: Mapping[str, Choice], row: Row) -> dict[str, float]:
-    choice = chosen.get(row.like or row.name)
-    return {} if choice is None else {"learning_rate": choice.learning_rate, "dropout": choice.dropout}
+def _told(chosen: Chosen, row: Row) -> dict[str, Any]:
+    choices = {log: _of(chosen, log, row) for log in chosen if log in row.logs}
+    return {log: asdict(choice) for log, choice in choices.items() if choice is not None}

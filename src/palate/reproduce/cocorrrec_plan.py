@@ -34,7 +34,7 @@ class Row:
         name: Name in the table.
         model: Public name.
         settings: Its settings.
-        like: Row whose choice is used; by default the row chooses for itself on the films.
+        like: Row whose choice is used; by default the row chooses for itself.
         logs: Where it is trained.
         epochs: Epochs over those of the plan.
         beauty: Settings that differ on the cosmetics.
@@ -58,17 +58,17 @@ class Row:
 class Plan:
     """Rows, the two grids, seeds and sizes.
 
-    The step size is chosen at the first share of dropout, then the share at that step size: on the films, by the
-    validation items, with the first seed. The other logs use what was chosen there.
+    On each log the step size is chosen at the first share of dropout, then the share at that step size, by the
+    validation items with the log's first seed.
     """
 
     rows: tuple[Row, ...]
     learning_rates: tuple[float, ...] = (1e-3, 2e-3, 5e-3)
     dropouts: tuple[float, ...] = (0.2, 0.5)
     seeds: Mapping[LogName, tuple[int, ...]] = field(
-        default_factory=lambda: {"movielens": (0, 1, 2), "drift": (0, 1, 2), "beauty": (0,)}
+        default_factory=lambda: {"movielens": (0, 1, 2), "drift": (0, 1, 2), "beauty": (0, 1, 2)}
     )
-    epochs: Mapping[LogName, int] = field(default_factory=lambda: {"movielens": 14, "drift": 12, "beauty": 8})
+    epochs: Mapping[LogName, int] = field(default_factory=lambda: {"movielens": 24, "drift": 24, "beauty": 10})
     users: Mapping[LogName, int] = field(default_factory=dict)
     device_users: int = 1000
     attack: Mapping[str, int] = field(default_factory=lambda: {"attacked": 300, "taught": 2000, "epochs": 20})
@@ -95,9 +95,9 @@ class Plan:
             **rate,
         )
 
-    def choosers(self) -> Sequence[Row]:
-        """Return the rows that choose for themselves."""
-        return [row for row in self.rows if not row.like and not row.counted]
+    def choosers(self, log: LogName) -> Sequence[Row]:
+        """Return the rows that choose for themselves on ``log``."""
+        return [row for row in self.on(log) if not row.like and not row.counted]
 
     def on(self, log: LogName) -> Sequence[Row]:
         """Return the rows that are trained on ``log``."""
@@ -138,7 +138,7 @@ def full_plan() -> Plan:
         device("SCN, m = 5", "base", like="SCN", mini_batch_size=5),
         device("SCN, m = 25", "base", like="SCN", mini_batch_size=25),
         device("SCN, TTT-MLP", "base", like="SCN", inner="mlp"),
-        device("SCN, residual", "base", like="SCN", residual=True, logs=drift),
+        device("SCN, residual", "base", like="SCN", residual=True, logs=everywhere),
     )
     return Plan(rows)
 
