@@ -54,10 +54,11 @@ def sum_rows(ids: Tensor, rows: Tensor, num_rows: int) -> RowGradient:
         order = packed & ((1 << shift) - 1)
         ascending = packed >> shift
     else:
-        ascending, order = torch.sort(ids, stable=True)
+        # Half as wide, twice as fast.
+        ascending, order = torch.sort(ids.int() if num_rows < 1 << 31 else ids, stable=True)
     distinct, repeats = torch.unique_consecutive(ascending, return_counts=True)
     starts = repeats.cumsum(0).sub_(repeats)
-    return RowGradient(distinct, functional.embedding_bag(order, rows, starts, mode="sum"))
+    return RowGradient(distinct.long(), functional.embedding_bag(order, rows, starts, mode="sum"))
 
 
 def row_gradient(gradient: Tensor) -> RowGradient:
