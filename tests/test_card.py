@@ -24,6 +24,12 @@ def test_the_page_states_value_interval_part_and_cases():
     assert "seed 3" in page
 
 
+def test_a_metric_of_the_whole_list_has_no_interval():
+    coverage = MetricFacts(name="coverage@10", value=0.5, low=None, high=None, part="test", cases=4, skipped=0)
+    page = CARD.replace(metrics=(coverage,)).to_markdown()
+    assert "| coverage@10 | 0.5000 |  | test | 4 | 0 |" in page
+
+
 def test_a_calibrated_card_says_how_it_was_measured():
     facts = CalibrationFacts(
         method="platt", fitted_on="the validation part", rows=50, ece_before=0.1, ece_after=0.01, pcoc_before=1.2,

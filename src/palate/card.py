@@ -207,7 +207,7 @@ class Card(Config):
             "",
         ]
         rows = [
-            [m.name, _number(m.value), f"{_number(m.low)} to {_number(m.high)}", m.part, str(m.cases), str(m.skipped)]
+            [m.name, _number(m.value), _interval(m.low, m.high), m.part, str(m.cases), str(m.skipped)]
             for m in self.metrics
         ]
         lines += [self.protocol, ""]
@@ -278,6 +278,10 @@ def _field_lines(field: FieldFacts) -> list[str]:
 
 def _number(value: float | None) -> str:
     return "not defined" if value is None else f"{value:.4f}"
+
+
+def _interval(low: float | None, high: float | None) -> str:
+    return "" if low is None or high is None else f"{_number(low)} to {_number(high)}"
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
