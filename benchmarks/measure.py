@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import importlib.metadata
+import json
 import os
 import platform
 import statistics
@@ -136,6 +137,15 @@ def write(name: str, rows: Sequence[Mapping[str, Any]], *, folder: Path = RESULT
         print(f"  {entry['ours']:,.0f} against {entry['peer']:,.0f} {entry['unit']}:", end=" ")
         print(f"x{ratio['median']:.1f} ({ratio['min']:.1f} to {ratio['max']:.1f}), target x{entry['target']:g} {met}")
     return path
+
+
+def rows_of(name: str, beginnings: tuple[str, ...], *, folder: Path = RESULTS) -> list[dict[str, Any]]:
+    """Return the rows that were written before and begin with one of these words."""
+    path = folder / f"{name}.json"
+    if not (beginnings and path.is_file()):
+        return []
+    rows: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["rows"]
+    return [row for row in rows if row["what"].startswith(beginnings)]
 
 
 def _spread(values: Sequence[float]) -> dict[str, float]:

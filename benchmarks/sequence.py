@@ -14,8 +14,8 @@ say little where the peer's own is below the tolerance (``--epochs`` trains long
 ratios stand those of processor time, which a busy machine changes less.
 
 What is equal: users, order, the last 51 items of each to learn from, catalogue (the items of the training part), width,
-blocks, heads (1), dropout (0.2, the default of all three), Adam at 1e-3, and how often the weights are updated in an
-epoch. What differs:
+blocks, heads (1), dropout (0.2, the default of all three; none in GRU4Rec), SASRec's Adam at 1e-3, and how often the
+weights are updated in an epoch. What differs:
 
 - RecTools has SASRec and no GRU4Rec. Its SASRec has the same task as ours: the next item at every position, by
   cross-entropy over the whole catalogue, in batches of 128 users. It computes the logits at all 50 places, most of them
@@ -24,8 +24,8 @@ epoch. What differs:
   popularity^0.5, so it has less to do. Ours is measured with the full softmax and again with 2,048 shared negatives
   drawn likewise. Cornac's SASRec makes one row of 50 places of each position; its batch is as many positions as ours
   has on average. Its GRU4Rec reads users side by side, passes no gradient back in time, and has Adagrad built in, at
-  its default rate of 0.05; it makes some more updates at the end of an epoch, when few long histories are left. Its
-  scores have a bias per item. Dropout is 0 on both sides.
+  its default rate of 0.05, where ours takes Adam at 5e-3; it makes some more updates at the end of an epoch, when few
+  long histories are left. Its scores have a bias per item.
 - Cornac and RecTools use 0.98 for Adam's second moment, ours 0.999; RecTools draws its first weights by Xavier's rule.
 
 Writes ``results/benchmarks/sequence.json``.
@@ -73,6 +73,7 @@ OURS: dict[str, NeuralConfig] = {
     "sasrec": SASRecConfig(num_heads=1, dropout=0.2, attention_dropout=0.2, **SHARED),
     "gru4rec": GRU4RecConfig(dropout=0.0, **SHARED),
 }
+RATES = {"sasrec": 1e-3, "gru4rec": 5e-3}  # of Adam
 MODELS: dict[str, Any] = {"sasrec": SASRec, "gru4rec": GRU4Rec}
 THEIRS: dict[tuple[str, str], dict[str, Any]] = {
     ("cornac", "sasrec"): {
@@ -203,7 +204,14 @@ class Side:
         sampling: dict[str, Any] = {"negatives": "shared", "sampler": "popularity", "power": 0.5}
         source = SequenceSource(task.train, size.batch, LENGTH, seed=0, num_negatives=drawn, **sampling)
         self.updates = source.steps(0)
-        config = TrainConfig(epochs=size.epochs, patience=100, learning_rate_decay=1.0, gradient_clip=None, seed=0)
+        config = TrainConfig(
+            learning_rate=RATES[name],
+            epochs=size.epochs,
+            patience=100,
+            learning_rate_decay=1.0,
+            gradient_clip=None,
+            seed=0,
+        )
         # The loop keeps the best weights; 1 makes the last epoch the best, as it is for the peers.
         self._turns = Turns(self.model, source, config, lambda _: 1.0)
 
@@ -329,6 +337,13 @@ def main() -> None:
     parser.add_argument("--data", help=f"the file or folder of Amazon Beauty; by default what {BEAUTY} names")
     parser.add_argument("--share", type=float, default=0.2, help="share of the users beside RecTools")
     parser.add_argument("--epochs", type=int, default=FULL.epochs, help="epochs of each side, the first to warm up")
+    parser.add_argument(
+        "--models",
+        nargs="+",
+        choices=list(MODELS),
+        default=list(MODELS),
+        help="the rows of the others stay as they are",
+    )
     parser.add_argument("--smoke", action="store_true", help="2 %% of the users, to see that it runs; writes nothing")
     parser.add_argument("--folder", type=Path, default=measure.RESULTS, help="where the JSON goes")
     chosen = parser.parse_args()
@@ -351,11 +366,13 @@ def main() -> None:
             ("cornac", ("sasrec", "gru4rec"), both),
             ("rectools", ("sasrec",), {"full softmax": 0}),
         ):
-            for model in models:
+            for model in (model for model in models if model in chosen.models):
                 with Peer(python[package], "sequence_peer.py") as peer:
                     rows += compared(package, model, losses, tasks[package], size, peer, Path(name))
                 print(*(f"{row['what']}: {row}" for row in rows[-2 * len(losses) :]), sep="\n", flush=True)
-        measure.write("sequence", rows, folder=Path(name) if chosen.smoke else chosen.folder)
+        folder = Path(name) if chosen.smoke else chosen.folder
+        others = tuple(MODELS[model].__name__ for model in MODELS if model not in chosen.models)
+        measure.write("sequence", [*measure.rows_of("sequence", others, folder=folder), *rows], folder=folder)
 
 
 if __name__ == "__main__":
