@@ -68,7 +68,7 @@ class Plan:
     seeds: Mapping[LogName, tuple[int, ...]] = field(
         default_factory=lambda: {"movielens": (0, 1, 2), "drift": (0, 1, 2), "beauty": (0, 1, 2)}
     )
-    epochs: Mapping[LogName, int] = field(default_factory=lambda: {"movielens": 24, "drift": 24, "beauty": 10})
+    epochs: Mapping[LogName, int] = field(default_factory=lambda: {"movielens": 24, "drift": 16, "beauty": 8})
     users: Mapping[LogName, int] = field(default_factory=dict)
     device_users: int = 1000
     attack: Mapping[str, int] = field(default_factory=lambda: {"attacked": 300, "taught": 2000, "epochs": 20})
