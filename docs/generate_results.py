@@ -8,27 +8,39 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-HEAD = """# Results
+HEAD = """---
+hide:
+  - toc
+---
+
+# Results
 
 Generated from `results/` by `python docs/generate_results.py`; a test holds this page to those files. A claim that does
-not hold stays in the table with the reason.
+not hold stays in the table with the reason; why a benchmark missed its aim stands [beside the
+commands](how-to/reproduce.md#what-was-missed-and-why).
 """
+CLAIMS, SPEEDS = "Reproductions", "Benchmarks"
 
 
 def page(root: Path = ROOT) -> str:
     """Return the text of the page."""
-    parts = [HEAD]
     reproductions = sorted((root / "results/reproduce").glob("*.json"))
-    if reproductions:
-        parts.append("## Reproductions\n")
-    parts += [_reproduction(json.loads(path.read_text(encoding="utf-8"))) for path in reproductions]
     benchmarks = sorted((root / "results/benchmarks").glob("*.json"))
+    contents = {CLAIMS: reproductions, SPEEDS: benchmarks}
+    parts = [HEAD, *(f"{what}: {_links(paths)}\n" for what, paths in contents.items() if paths)]
+    if reproductions:
+        parts.append(f"## {CLAIMS}\n")
+    parts += [_reproduction(json.loads(path.read_text(encoding="utf-8"))) for path in reproductions]
     if benchmarks:
         parts.append(
-            "## Benchmarks\n\nOurs over the peer, above one is better for us; median, smallest and largest round.\n"
+            f"## {SPEEDS}\n\nOurs over the peer, above one is better for us; median, smallest and largest round.\n"
         )
     parts += [_benchmark(json.loads(path.read_text(encoding="utf-8"))) for path in benchmarks]
     return "\n".join(parts)
+
+
+def _links(paths: list[Path]) -> str:
+    return ", ".join(f"[{path.stem}](#{path.stem})" for path in paths)
 
 
 def _reproduction(document: dict[str, Any]) -> str:

@@ -5,6 +5,7 @@ import textwrap
 from typing import Any
 
 import griffe
+from latex2mathml.converter import convert
 
 ROLE = re.compile(r":(?:class|func|meth|mod|data|attr):`~?(?:[\w.]*\.)?(\w+)`")
 MATH = re.compile(r"^( *)\.\. math::(.*?)(?=\n\s*\n(?!\1 {4})|\Z)", re.DOTALL | re.MULTILINE)
@@ -22,5 +23,9 @@ class Examples(griffe.Extension):
 
 
 def _block(match: re.Match[str]) -> str:
-    equation = textwrap.dedent(match[2].strip("\n"))
-    return textwrap.indent(f"```latex\n{equation.strip()}\n```", match[1])
+    equation = textwrap.dedent(match[2].strip("\n")).strip()
+    if r"\\" in equation and r"\begin" not in equation:  # several lines, as Sphinx takes them
+        equation = rf"\begin{{aligned}} {equation} \end{{aligned}}"
+    # MathML on one line: every browser draws it, without a script and without network.
+    drawn = " ".join(convert(equation, display="block").split())
+    return textwrap.indent(f'<div class="equation">{drawn}</div>', match[1])

@@ -111,11 +111,12 @@ class MixtureCrossNet(nn.Module):
 class DCNv2(Ranker):
     r"""Cross network with a matrix per layer.
 
+    .. math:: x_{l+1} = x_0 \odot (W_l x_l + b_l) + x_l, \qquad x_0 = [e_1; \dots; e_F]
+
     .. math::
-        x_{l+1} &= x_0 \odot (W_l x_l + b_l) + x_l, \qquad x_0 = [e_1; \dots; e_F] \\
-        z &= w^\top h + b, \qquad h = \begin{cases}
-            [x_L; \mathrm{MLP}(x_0)] & \text{parallel} \\
+        z = w^\top h + b, \qquad h = \begin{cases}
             \mathrm{MLP}(x_L) & \text{stacked} \\
+            [x_L; \mathrm{MLP}(x_0)] & \text{parallel} \\
             [\mathrm{MLP}_1(x_L); \mathrm{MLP}_2(x_0)] & \text{stacked-parallel} \\
             x_L & \text{cross}
         \end{cases}
