@@ -17,11 +17,15 @@ __all__ = ["console", "finish", "parse_settings", "progress", "say"]
 
 
 def console(*, error: bool = False) -> Console:
-    """Return a console for standard output, or for standard error."""
+    """Return a console for standard output, or for standard error.
+
+    It prints what it is given: a title such as "[rec] :fire:" is text, neither a tag nor a picture.
+    """
     from rich.console import Console
 
-    terminal = Console(stderr=error)
-    return terminal if terminal.is_terminal else Console(stderr=error, width=110, highlight=False)
+    plain: dict[str, Any] = {"stderr": error, "markup": False, "emoji": False}
+    terminal = Console(**plain)
+    return terminal if terminal.is_terminal else Console(**plain, width=110, highlight=False)
 
 
 def say(*parts: RenderableType, machine: bool) -> None:
