@@ -139,7 +139,7 @@ def write(name: str, rows: Sequence[Mapping[str, Any]], *, folder: Path = RESULT
     return path
 
 
-def rows_of(name: str, beginnings: tuple[str, ...], *, folder: Path = RESULTS) -> list[dict[str, Any]]:
+def rows_written(name: str, beginnings: tuple[str, ...], *, folder: Path = RESULTS) -> list[dict[str, Any]]:
     """Return the rows that were written before and begin with one of these words."""
     path = folder / f"{name}.json"
     if not (beginnings and path.is_file()):

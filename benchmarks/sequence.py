@@ -375,7 +375,7 @@ def main() -> None:
                 print(*(f"{row['what']}: {row}" for row in rows[-2 * len(losses) :]), sep="\n", flush=True)
         folder = Path(name) if chosen.smoke else chosen.folder
         others = tuple(MODELS[model].__name__ for model in MODELS if model not in chosen.models)
-        measure.write("sequence", [*measure.rows_of("sequence", others, folder=folder), *rows], folder=folder)
+        measure.write("sequence", [*measure.rows_written("sequence", others, folder=folder), *rows], folder=folder)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import sys
 import time
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -59,3 +60,13 @@ def test_the_file_states_the_environment_and_not_the_machine(
     assert document["environment"]["packages"]["torch"]
     assert str(Path.home()) not in text
     assert "target x2 met" in capsys.readouterr().out
+
+
+def test_rows_of_an_earlier_run_are_found_by_how_they_begin(tmp_path: Path) -> None:
+    assert measure.rows_written("example", ("A",), folder=tmp_path) == []
+    sides = (measure.Timing(1.0, None),), (measure.Timing(2.0, None),)
+    shared: dict[str, Any] = {"amount": 1, "unit": "rows/s", "peer_name": "peer 1", "target": 2}
+    rows = [measure.row(what, measure.Alternation(*sides), **shared) for what in ("A: train", "B: train", "A: rank")]
+    measure.write("example", rows, folder=tmp_path)
+    assert measure.rows_written("example", ("A",), folder=tmp_path) == [rows[0], rows[2]]
+    assert measure.rows_written("example", (), folder=tmp_path) == []
