@@ -283,7 +283,9 @@ def main() -> None:
     """Run everything and write the result."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--smoke", action="store_true", help="a small table, to see that it runs; writes nothing")
-    parser.add_argument("--models", nargs="*", default=[case.name for case in CASES], help="which of the models")
+    parser.add_argument(
+        "--models", nargs="*", default=[case.name for case in CASES], help="the rows of the others stay as they are"
+    )
     chosen = parser.parse_args()
     size = SMOKE if chosen.smoke else FULL
     python = peer_environment("fuxictr", [FUXICTR], first=[TORCH])
@@ -310,7 +312,8 @@ def main() -> None:
     out = Path(tempfile.mkdtemp(prefix="palate-ctr-smoke-")) if chosen.smoke else measure.RESULTS
     if not chosen.smoke:  # two seeds of a tiny table say nothing
         check_quality(rows)
-    measure.write("ctr_training", rows, folder=out)
+    others = tuple(f"{case.name}," for case in CASES if case.name not in chosen.models)
+    measure.write("ctr_training", [*rows, *measure.rows_written("ctr_training", others, folder=out)], folder=out)
 
 
 def one_core() -> None:
